@@ -1,0 +1,78 @@
+/* An opened device, as the rooms above use it. */
+#ifndef SLAD_CL_DEVICE_H
+#define SLAD_CL_DEVICE_H
+
+#include "base/error.h"
+#include "slad/device.h"
+#include <CL/cl.h>
+
+/* What kernels and the GEMM dispatcher adapt to. Defaults come from what the device reports (type, limits, vector
+ * widths), then the quirk table may set any of them; kernels see them as macros of the same name in capitals. */
+typedef struct slad_features {
+    unsigned vector_width; /* VECTOR_WIDTH: floats a work-item loads at once: 16 on CPUs, 4 elsewhere */
+    unsigned row_lanes;    /* ROW_LANES: work-items that share a row reduction; 1: no local memory, no barrier */
+    unsigned group_size;   /* preferred work-group size of elementwise kernels */
+    bool has_fma;          /* HAS_FMA: fma() is fast */
+    bool use_clblast;      /* GEMM provider: CLBlast, else the register-tile kernel */
+    bool pass_c_standard;  /* build with -cl-std=CL1.2 */
+    bool cache_programs;   /* keep binaries on disk */
+} slad_features;
+
+typedef struct slad_capabilities {
+    char c_version[128];
+    uint64_t max_parameter_bytes;
+    size_t max_work_item_sizes[3];
+    unsigned address_bits, native_float_width, preferred_float_width;
+    bool local_memory_is_global, unified_memory, compiler_available, full_profile, denormals, correct_division, fma;
+    bool fp16, fp64, sub_groups;
+    /* Largest error of the device's maths against double, in units of the last place, measured by
+     * slad_device_measure_maths; negative until then. */
+    double exp_ulp, log_ulp, erf_ulp, rsqrt_ulp, tanh_ulp;
+} slad_capabilities;
+
+typedef struct slad_program_store slad_program_store; /* programs built so far, and the disk cache: cl/program.h */
+
+struct slad_device {
+    slad_context *context;
+    slad_device_info info;
+    slad_capabilities capabilities;
+    slad_features features;
+    const struct slad_quirk *quirks[32]; /* rows of the quirk table that apply */
+    size_t quirk_count;
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context cl;
+    cl_command_queue queue; /* in order */
+    slad_program_store *programs;
+    uint64_t allocated, allocated_peak; /* bytes of buffers made through slad_buffer_create */
+};
+
+/* Text of an OpenCL error code, for example "CL_OUT_OF_RESOURCES". */
+const char *slad_cl_error_name(cl_int code);
+/* Reports a failed OpenCL call with its name, error and device, as the fitting status (memory errors:
+ * SLAD_ERROR_OUT_OF_MEMORY; others: SLAD_ERROR_INTERNAL). */
+slad_status slad_cl_report(const slad_device *device, cl_int code, const char *call, const char *file, int line);
+
+/* Needs the same names in scope as SLAD_TRY, and `device`. Counts as one point of fault injection. */
+#define SLAD_CL_TRY(call)                                                                                              \
+    do {                                                                                                               \
+        const cl_int slad_code = slad_fault_due(device->context) ? CL_OUT_OF_RESOURCES : (call);                       \
+        if (slad_code != CL_SUCCESS) {                                                                                 \
+            status = slad_cl_report(device, slad_code, #call, __FILE__, __LINE__);                                     \
+            goto cleanup;                                                                                              \
+        }                                                                                                              \
+    } while (0)
+
+/* Runs the maths probe kernel and fills the *_ulp fields. */
+slad_status slad_device_measure_maths(slad_device *device);
+
+/* Buffers: counted, checked against the device's largest allocation before the driver is asked, zeroed on the device.
+ * Errors: SLAD_ERROR_OUT_OF_MEMORY naming `what`, the size and the limit. */
+slad_status slad_buffer_create(slad_device *device, cl_mem *buffer, uint64_t bytes, const char *what);
+void slad_buffer_free(slad_device *device, cl_mem buffer, uint64_t bytes);
+slad_status slad_buffer_write(slad_device *device, cl_mem buffer, uint64_t offset, const void *source, uint64_t bytes);
+slad_status slad_buffer_read(slad_device *device, void *destination, cl_mem buffer, uint64_t offset, uint64_t bytes);
+slad_status slad_buffer_zero(slad_device *device, cl_mem buffer, uint64_t offset, uint64_t bytes);
+slad_status slad_device_finish(slad_device *device);
+
+#endif

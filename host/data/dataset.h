@@ -1,0 +1,32 @@
+/* Inside of a data set: what the loader needs beyond include/slad/data.h. */
+#ifndef SLAD_DATA_DATASET_H
+#define SLAD_DATA_DATASET_H
+
+#include "data/preprocess.h"
+#include "slad/data.h"
+
+typedef enum slad_dataset_form {
+    SLAD_FORM_IMAGE_FOLDER,
+    SLAD_FORM_CSV,
+    SLAD_FORM_IDX,
+    SLAD_FORM_TENSORS
+} slad_dataset_form;
+
+slad_dataset_form slad_dataset_get_form(const slad_dataset *dataset);
+/* Tensor files only: sizes of pixel_values; false for other forms. */
+bool slad_dataset_tensor_size(const slad_dataset *dataset, size_t *height, size_t *width);
+int32_t slad_dataset_label(const slad_dataset *dataset, slad_split split, size_t index);
+/* The path of an image for messages and reports: a file's, or "file.idx#17". Release *text. */
+slad_status slad_dataset_item_name(slad_context *context, char **text, const slad_dataset *dataset, slad_split split,
+                                   size_t index);
+/* Decodes one image (not for tensor files). Safe from several threads. IDX images are grey repeated to RGB. */
+slad_status slad_dataset_read_image(slad_context *context, slad_image *image, const slad_dataset *dataset,
+                                    slad_split split, size_t index);
+/* Copies one image's normalised values (tensor files only): pixels [3, height, width]. */
+slad_status slad_dataset_read_tensor(slad_context *context, float *pixels, const slad_dataset *dataset,
+                                     slad_split split, size_t index);
+/* A hash over names, sizes and labels of all images, for config.json. */
+uint64_t slad_dataset_fingerprint(const slad_dataset *dataset);
+bool slad_dataset_is_strict(const slad_dataset *dataset);
+
+#endif

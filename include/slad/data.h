@@ -1,0 +1,51 @@
+/* Data sets and batches: folders of images, CSV lists, IDX files, tensor files, or batches that the caller fills. */
+#ifndef SLAD_DATA_H
+#define SLAD_DATA_H
+
+#include "slad/context.h"
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum slad_split { SLAD_SPLIT_TRAIN, SLAD_SPLIT_VALIDATION } slad_split;
+
+typedef struct slad_dataset slad_dataset;
+
+typedef struct slad_dataset_options {
+    bool strict; /* a broken image is an error (DATA) instead of being skipped with a warning and counted */
+} slad_dataset_options;
+
+/* Opens what `path` is, and says in the log what that was: a folder with train/ and val/ of class folders of images
+ * (torchvision's ImageFolder: classes are the folder names in byte order); a CSV with the columns path,label,split
+ * (paths relative to the file); a folder with the four IDX files of the MNIST family, gzipped or not; one .safetensors
+ * file with pixel_values F32 [N,3,H,W] and labels I64 [N], or a folder with train.safetensors and val.safetensors.
+ * Opening reads no pixels of image files; it lists and checks. Free with slad_dataset_free.
+ * Errors: SLAD_ERROR_DATA naming the file: nothing usable, an empty class, fewer than two classes, a label out of
+ * range, unlike class lists of train and val. */
+SLAD_API slad_status slad_dataset_open(slad_context *context, slad_dataset **dataset, const char *path,
+                                       const slad_dataset_options *options);
+SLAD_API void slad_dataset_free(slad_dataset *dataset);
+
+/* Images of a split; 0 for SLAD_SPLIT_VALIDATION when the set has no such part. */
+SLAD_API size_t slad_dataset_count(const slad_dataset *dataset, slad_split split);
+SLAD_API size_t slad_dataset_class_count(const slad_dataset *dataset);
+/* The name of a class: the folder's, or its number in decimal. Owned by the data set. */
+SLAD_API const char *slad_dataset_class_name(const slad_dataset *dataset, size_t class_index);
+
+/* A batch as the engine takes it, filled by a loader or by the caller. Pixels are normalised float32, channels first.
+ * Rows past `count` are padding: they hold zeros, label 0 and weights 0. */
+typedef struct slad_batch {
+    float *pixel_values; /* [capacity, 3, height, width] */
+    int32_t *labels;     /* [capacity], in 0 .. classes-1 */
+    float *task_weights; /* [capacity], weight of each image in the task loss, 1 for a usual image */
+    float *kl_weights;   /* [capacity], weight of each image in the distillation loss */
+    uint32_t *indices;   /* [capacity], the image's index in its split; may be NULL in a caller's batch */
+    size_t capacity, count, height, width;
+} slad_batch;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
