@@ -5,7 +5,8 @@
 #include "base/error.h"
 #include <stddef.h>
 
-/* An open file for reading at any offset; safe against a file that shrinks while it is read (short read: DATA error). */
+/* An open file for reading at any offset; safe against a file that shrinks while it is read (short read: DATA error).
+ */
 typedef struct slad_file slad_file;
 slad_status slad_file_open(slad_context *context, slad_file **file, const char *path);
 uint64_t slad_file_size(const slad_file *file);
@@ -59,7 +60,8 @@ slad_status slad_path_remove(slad_context *context, const char *path);
 /* Proves that files can be written in the folder, by writing and removing one. */
 slad_status slad_directory_test_writing(slad_context *context, const char *path);
 
-/* The user's cache folder for slad: $XDG_CACHE_HOME/slad, else $HOME/.cache/slad, else a folder of the temporary one. */
+/* The user's cache folder for slad: $XDG_CACHE_HOME/slad, else $HOME/.cache/slad, else a folder of the temporary one.
+ */
 slad_status slad_cache_directory_default(slad_context *context, char **out);
 
 #endif

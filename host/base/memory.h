@@ -8,7 +8,8 @@
 
 /* *out becomes count * size zeroed bytes (at least one), or NULL with SLAD_ERROR_OUT_OF_MEMORY and a message that
  * names `what`. Free with slad_release. Typical: SLAD_TRY(slad_allocate(context, &names, n, sizeof *names, "names")) */
-#define slad_allocate(context, out, count, size, what) slad_allocate_bytes((context), (void **)(out), (count), (size), (what))
+#define slad_allocate(context, out, count, size, what)                                                                 \
+    slad_allocate_bytes((context), (void **)(out), (count), (size), (what))
 slad_status slad_allocate_bytes(slad_context *context, void **out, size_t count, size_t size, const char *what);
 
 /* Grows *array to hold at least `needed` items: capacity doubles, new items are zero, old ones stay. */

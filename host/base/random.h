@@ -22,6 +22,9 @@ typedef struct slad_random {
     unsigned used; /* words of block already given */
 } slad_random;
 
+/* One block of the generator: four words that depend on nothing but counter and key. */
+void slad_philox(uint32_t block[4], const uint32_t counter[4], const uint32_t key[2]);
+
 /* The sequence that belongs to (seed, purpose, a, b), for example a = epoch and b = sample. */
 slad_random slad_random_start(uint64_t seed, slad_random_purpose purpose, uint32_t a, uint32_t b);
 uint32_t slad_random_u32(slad_random *random);

@@ -1,0 +1,119 @@
+/* Folders: listing, creating, testing, and the place of the cache. */
+#include "base/files.h"
+#include "base/memory.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int compare_entries(const void *left, const void *right)
+{
+    return strcmp(((const slad_directory_entry *)left)->name, ((const slad_directory_entry *)right)->name);
+}
+
+static slad_status add_entry(slad_context *context, slad_directory *directory, size_t *capacity, const char *folder,
+                             const char *name)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    SLAD_TRY(slad_grow(context, &directory->entries, capacity, directory->count + 1, sizeof *directory->entries,
+                       "the list of a folder"));
+    slad_directory_entry *entry = &directory->entries[directory->count];
+    SLAD_TRY(slad_duplicate(context, &entry->name, name));
+    directory->count++;
+    SLAD_TRY(slad_path_join(context, &path, folder, name));
+    entry->kind = slad_path_look(path);
+cleanup:
+    slad_release(path);
+    return status;
+}
+
+slad_status slad_directory_read(slad_context *context, slad_directory *directory, const char *path)
+{
+    slad_status status = SLAD_OK;
+    size_t capacity = 0;
+    *directory = (slad_directory){0};
+    DIR *stream = opendir(path);
+    SLAD_FAIL_IF(!stream, SLAD_ERROR_DATA, "%s: cannot be read as a folder: %s", path, strerror(errno));
+    for (;;) {
+        errno = 0; /* the only way to tell an error from the end */
+        const struct dirent *entry = readdir(stream);
+        SLAD_FAIL_IF(!entry && errno != 0, SLAD_ERROR_DATA, "%s: listing the folder failed: %s", path, strerror(errno));
+        if (!entry) break;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        SLAD_TRY(add_entry(context, directory, &capacity, path, entry->d_name));
+    }
+    if (directory->count > 1) qsort(directory->entries, directory->count, sizeof *directory->entries, compare_entries);
+cleanup:
+    if (stream) closedir(stream);
+    if (status != SLAD_OK) slad_directory_free(directory);
+    return status;
+}
+
+void slad_directory_free(slad_directory *directory)
+{
+    for (size_t i = 0; i < directory->count; i++) slad_release(directory->entries[i].name);
+    slad_release(directory->entries);
+    *directory = (slad_directory){0};
+}
+
+/* Creates one folder; one that exists already is fine. */
+static slad_status create_one(slad_context *context, const char *path)
+{
+    slad_status status = SLAD_OK;
+    const int failed = mkdir(path, 0777);
+    const int reason = errno;
+    SLAD_FAIL_IF(failed && slad_path_look(path) != SLAD_PATH_DIRECTORY, SLAD_ERROR_WRITE,
+                 "%s: the folder cannot be created: %s", path, strerror(reason));
+cleanup:
+    return status;
+}
+
+slad_status slad_directory_create(slad_context *context, const char *path)
+{
+    slad_status status = SLAD_OK;
+    char *prefix = NULL;
+    SLAD_TRY(slad_duplicate(context, &prefix, path));
+    for (char *end = prefix; *end; end++) {
+        if (*end != '/' || end == prefix) continue;
+        *end = '\0';
+        SLAD_TRY(create_one(context, prefix));
+        *end = '/';
+    }
+    SLAD_TRY(create_one(context, path));
+cleanup:
+    slad_release(prefix);
+    return status;
+}
+
+slad_status slad_directory_test_writing(slad_context *context, const char *path)
+{
+    slad_status status = SLAD_OK;
+    char *probe = NULL;
+    slad_writer *writer = NULL;
+    SLAD_TRY(slad_path_join(context, &probe, path, ".slad-write-test"));
+    SLAD_TRY(slad_writer_open(context, &writer, probe));
+    SLAD_TRY(slad_writer_write(writer, "slad\n", 5));
+    slad_writer *finishing = writer;
+    writer = NULL;
+    SLAD_TRY(slad_writer_finish(finishing));
+    SLAD_TRY(slad_path_remove(context, probe));
+cleanup:
+    slad_writer_abandon(writer);
+    slad_release(probe);
+    return status;
+}
+
+slad_status slad_cache_directory_default(slad_context *context, char **out)
+{
+    *out = NULL;
+    const char *cache = getenv("XDG_CACHE_HOME");
+    if (cache && cache[0] == '/') return slad_path_join(context, out, cache, "slad");
+    const char *home = getenv("HOME");
+    if (home && home[0] == '/') return slad_path_join(context, out, home, ".cache/slad");
+    const char *temporary = getenv("TMPDIR");
+    return slad_format(context, out, "%s/slad-%lu", temporary && temporary[0] == '/' ? temporary : "/tmp",
+                       (unsigned long)getuid());
+}

@@ -1,0 +1,160 @@
+/* Reading and writing JSON files. */
+#include "base/json.h"
+#include "base/files.h"
+#include "base/json_scan.h"
+#include "base/memory.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_LIMIT = 16 << 20 };
+
+/* Whole numbers up to here are exact in a double, which is how cJSON keeps them. */
+static const double exact_limit = 9007199254740992.0; /* 2^53 */
+
+static int compare_names(const void *left, const void *right)
+{
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+/* Two values under one key are an attack or an accident: programs differ in which of them they take. */
+static slad_status refuse_duplicates(slad_context *context, const cJSON *value, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    const char **keys = NULL;
+    size_t count = 0;
+    const cJSON *child = NULL;
+    cJSON_ArrayForEach(child, value)
+    {
+        if (cJSON_IsArray(child) || cJSON_IsObject(child)) SLAD_TRY(refuse_duplicates(context, child, origin));
+        count++;
+    }
+    if (!cJSON_IsObject(value) || count < 2) goto cleanup;
+    SLAD_TRY(slad_allocate(context, &keys, count, sizeof *keys, "the keys of a JSON object"));
+    count = 0;
+    cJSON_ArrayForEach(child, value) keys[count++] = child->string;
+    qsort(keys, count, sizeof *keys, compare_names);
+    for (size_t i = 1; i < count; i++) {
+        SLAD_FAIL_IF(strcmp(keys[i - 1], keys[i]) == 0, SLAD_ERROR_DATA,
+                     "%s: the key \"%s\" stands twice in one object; remove one", origin, keys[i]);
+    }
+cleanup:
+    slad_release((void *)keys);
+    return status;
+}
+
+slad_status slad_json_parse(slad_context *context, cJSON **out, const char *bytes, size_t size, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    cJSON *json = NULL;
+    *out = NULL;
+    SLAD_TRY(slad_json_scan(context, bytes, size, false, origin));
+    /* The text is valid and within cJSON's own limits, so that only memory can be missing. */
+    json = slad_fault_due(context) ? NULL : cJSON_ParseWithLength(bytes, size);
+    SLAD_FAIL_IF(!json, SLAD_ERROR_OUT_OF_MEMORY, "%s: no host memory for its %zu bytes of JSON", origin, size);
+    SLAD_TRY(refuse_duplicates(context, json, origin));
+    *out = json;
+    json = NULL;
+cleanup:
+    cJSON_Delete(json);
+    return status;
+}
+
+slad_status slad_json_read(slad_context *context, cJSON **out, const char *path)
+{
+    slad_status status = SLAD_OK;
+    char *bytes = NULL;
+    size_t size = 0;
+    *out = NULL;
+    SLAD_TRY(slad_file_read_all(context, &bytes, &size, path, FILE_LIMIT));
+    SLAD_TRY(slad_json_parse(context, out, bytes, size, path));
+cleanup:
+    slad_release(bytes);
+    return status;
+}
+
+slad_status slad_json_write(slad_context *context, const char *path, const cJSON *json)
+{
+    slad_status status = SLAD_OK;
+    slad_writer *writer = NULL;
+    char *text = slad_fault_due(context) ? NULL : cJSON_Print(json);
+    SLAD_FAIL_IF(!text, SLAD_ERROR_OUT_OF_MEMORY, "%s: no host memory for the JSON text", path);
+    SLAD_TRY(slad_writer_open(context, &writer, path));
+    (void)slad_writer_write(writer, text, strlen(text)); /* finish repeats an error of these two */
+    (void)slad_writer_write(writer, "\n", 1);
+    status = slad_writer_finish(writer);
+cleanup:
+    cJSON_free(text);
+    return status;
+}
+
+/* *out becomes the field, NULL where an optional one is missing. */
+static slad_status find_field(slad_context *context, const cJSON **out, const cJSON *object, const char *field,
+                              bool required, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    *out = cJSON_GetObjectItemCaseSensitive(object, field);
+    SLAD_FAIL_IF(!*out && required, SLAD_ERROR_DATA, "%s: the field \"%s\" is missing", origin, field);
+cleanup:
+    return status;
+}
+
+slad_status slad_json_get_number(slad_context *context, double *out, const cJSON *object, const char *field,
+                                 bool required, double low, double high, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    const cJSON *value = NULL;
+    SLAD_TRY(find_field(context, &value, object, field, required, origin));
+    if (!value) return SLAD_OK;
+    SLAD_FAIL_IF(!cJSON_IsNumber(value), SLAD_ERROR_DATA, "%s: \"%s\" must be a number", origin, field);
+    SLAD_FAIL_IF(!(value->valuedouble >= low && value->valuedouble <= high), SLAD_ERROR_DATA,
+                 "%s: \"%s\" is %.10g, but must lie in %.10g .. %.10g", origin, field, value->valuedouble, low, high);
+    *out = value->valuedouble;
+cleanup:
+    return status;
+}
+
+slad_status slad_json_get_integer(slad_context *context, int64_t *out, const cJSON *object, const char *field,
+                                  bool required, int64_t low, int64_t high, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    const cJSON *value = NULL;
+    SLAD_TRY(find_field(context, &value, object, field, required, origin));
+    if (!value) return SLAD_OK;
+    SLAD_FAIL_IF(!cJSON_IsNumber(value), SLAD_ERROR_DATA, "%s: \"%s\" must be a whole number", origin, field);
+    const double number = value->valuedouble;
+    SLAD_FAIL_IF(!(fabs(number) <= exact_limit) || floor(number) != number, SLAD_ERROR_DATA,
+                 "%s: \"%s\" is %.17g, but must be a whole number of at most 2^53", origin, field, number);
+    const int64_t whole = (int64_t)number;
+    SLAD_FAIL_IF(whole < low || whole > high, SLAD_ERROR_DATA, "%s: \"%s\" is %lld, but must lie in %lld .. %lld",
+                 origin, field, (long long)whole, (long long)low, (long long)high);
+    *out = whole;
+cleanup:
+    return status;
+}
+
+slad_status slad_json_get_boolean(slad_context *context, bool *out, const cJSON *object, const char *field,
+                                  bool required, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    const cJSON *value = NULL;
+    SLAD_TRY(find_field(context, &value, object, field, required, origin));
+    if (!value) return SLAD_OK;
+    SLAD_FAIL_IF(!cJSON_IsBool(value), SLAD_ERROR_DATA, "%s: \"%s\" must be true or false", origin, field);
+    *out = cJSON_IsTrue(value) != 0;
+cleanup:
+    return status;
+}
+
+slad_status slad_json_get_string(slad_context *context, const char **out, const cJSON *object, const char *field,
+                                 bool required, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    const cJSON *value = NULL;
+    SLAD_TRY(find_field(context, &value, object, field, required, origin));
+    if (!value) return SLAD_OK;
+    SLAD_FAIL_IF(!cJSON_IsString(value), SLAD_ERROR_DATA, "%s: \"%s\" must be a string", origin, field);
+    *out = value->valuestring;
+cleanup:
+    return status;
+}

@@ -1,0 +1,16 @@
+/* A strict check of JSON text (RFC 8259), because cJSON lets through what other programs refuse or read differently:
+ * leading zeros, raw control characters, text behind a NUL. */
+#ifndef SLAD_BASE_JSON_SCAN_H
+#define SLAD_BASE_JSON_SCAN_H
+
+#include "base/error.h"
+#include <stddef.h>
+
+/* Checks that `bytes` is one JSON object in valid UTF-8 and nothing else but white space, nested at most 64 deep, with
+ * at most four million values, no NUL (raw or escaped) and no number longer than cJSON reads. `whole_numbers`: every
+ * number must be a row of digits, as in the header of a safetensors file. Errors: SLAD_ERROR_DATA naming `origin`, the
+ * byte and what is wrong there. */
+slad_status slad_json_scan(slad_context *context, const char *bytes, size_t size, bool whole_numbers,
+                           const char *origin);
+
+#endif
