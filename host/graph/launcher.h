@@ -1,0 +1,50 @@
+/* What an operation's launch rule speaks to. A rule is called twice: to plan, when the launcher only notes kernels, GEMM
+ * shapes, packed weights and tensors in use, and to bind, when it makes launches. The rule need not know which. */
+#ifndef SLAD_GRAPH_LAUNCHER_H
+#define SLAD_GRAPH_LAUNCHER_H
+
+#include "gemm/gemm.h"
+#include "graph/record.h"
+
+typedef struct slad_launcher slad_launcher;
+
+/* One argument of a kernel. Tensors give their slab's buffer and their element offset. */
+typedef struct slad_operand {
+    char letter; /* as in slad_kernel_row.arguments */
+    const slad_tensor *tensor;
+    slad_argument value;
+} slad_operand;
+
+#define SLAD_TENSOR(t) ((slad_operand){.letter = 't', .tensor = (t)})
+#define SLAD_UINT(n)   ((slad_operand){.letter = 'u', .value = slad_argument_uint(n)})
+#define SLAD_FLOAT(x)  ((slad_operand){.letter = 'f', .value = slad_argument_float(x)})
+
+/* The features of the device, from which a rule computes its work sizes. */
+const slad_features *slad_launcher_features(const slad_launcher *launcher);
+slad_context *slad_launcher_context(const slad_launcher *launcher);
+
+/* One kernel. `defines` specialises the program, for example "-DHEAD_DIM=64"; "" for none. */
+slad_status slad_launch_kernel(slad_launcher *launcher, const slad_kernel_row *row, const char *defines,
+                               const slad_operand *arguments, size_t count, slad_work work);
+
+#define SLAD_MAX_ADAPTERS 1
+
+/* A LoRA pair: W + scale * B A. A [rank, in] (last stride 1); B [blocks, out / blocks, rank] (last stride 1). */
+typedef struct slad_adapter {
+    const slad_tensor *lora_a, *lora_b;
+    double scale;
+} slad_adapter;
+
+/* A weight [out, in] with its adapters. Packed and merged by the executor, once if all is frozen, else after each update;
+ * two requests for the same weight, adapters and orientation share one packed copy, also between records. */
+typedef struct slad_weight {
+    const slad_tensor *weight;
+    slad_adapter adapters[SLAD_MAX_ADAPTERS];
+    unsigned adapter_count;
+} slad_weight;
+
+/* c = a W^T (+ bias), c [.., out], a [.., in]; or, transposed, c = a W, c [.., in], a [.., out]. bias may be NULL. */
+slad_status slad_launch_gemm(slad_launcher *launcher, const slad_tensor *c, const slad_tensor *a,
+                             const slad_weight *weight, const slad_tensor *bias, bool transposed, bool accumulate);
+
+#endif

@@ -1,0 +1,65 @@
+/* Every operation that a model or a training step can record. Each call returns its output, or NULL on a record that has
+ * failed (graph/record.h). Matrices are row-major; "rows" stands for all leading sizes. */
+#ifndef SLAD_OPS_OPERATIONS_H
+#define SLAD_OPS_OPERATIONS_H
+
+#include "graph/launcher.h"
+#include "ops/step_values.h"
+
+/* Images [b, channels, height, width] to tokens [b, 1 + P, d]: each patch times weight [d, channels * patch * patch] plus
+ * bias [d], the class token [d] before them, position [1 + P, d] added to all. P = (height / patch) * (width / patch),
+ * patches in row-major order. All of it is frozen (method.md section 6.3). */
+const slad_tensor *slad_patch_embedding(slad_record *record, const slad_tensor *pixels, const slad_tensor *weight,
+                                        const slad_tensor *bias, const slad_tensor *class_token,
+                                        const slad_tensor *position, size_t patch);
+
+/* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last size, biased variance. gamma and beta frozen. */
+const slad_tensor *slad_layer_norm(slad_record *record, const slad_tensor *x, const slad_tensor *gamma,
+                                   const slad_tensor *beta, double epsilon);
+
+/* y = x W_eff^T + bias, W_eff = W + sum scale B A. x [.., in], W [out, in], bias [out] or NULL. Gradients: dx = dy W_eff;
+ * of each adapter by skinny products (method.md section 8); of W and bias where they are trained. */
+const slad_tensor *slad_linear(slad_record *record, const slad_tensor *x, const slad_weight *weight,
+                               const slad_tensor *bias);
+
+/* Softmax attention. qkv [b, T, 3 * heads * head_dim], blocks q, k, v, heads inside; result [b, T, heads * head_dim].
+ * Scores are scaled by 1 / sqrt(head_dim). Any T; no tensor of T x T is ever stored. */
+const slad_tensor *slad_attention(slad_record *record, const slad_tensor *qkv, size_t heads);
+
+/* y = x Phi(x), exact (erf). */
+const slad_tensor *slad_gelu(slad_record *record, const slad_tensor *x);
+
+/* y = x + gamma * z: LayerScale gamma [d] on a branch z and the residual x. gamma frozen. */
+const slad_tensor *slad_layer_scale(slad_record *record, const slad_tensor *x, const slad_tensor *z,
+                                    const slad_tensor *gamma);
+
+/* What a classification head reads of tokens [b, T, d]: CLS, or CLS and then the mean of the patches. `prefix` tokens (CLS
+ * and registers) come before the patches. Result [b, d] or [b, 2 d]. */
+typedef enum slad_pool_kind { SLAD_POOL_CLS_MEAN, SLAD_POOL_CLS } slad_pool_kind;
+const slad_tensor *slad_pool(slad_record *record, const slad_tensor *tokens, slad_pool_kind kind, size_t prefix);
+
+/* The losses of both models and their gradients in one operation (method.md section 5):
+ *   student_z, teacher_z [b, C]: logits; one of them may be NULL, then its terms and the KL are left out.
+ *   labels [b] I32, task_weights [b], kl_weights [b]; step_values: SLAD_STEP_INVERSE_TASK and _KL multiply the sums.
+ * L = alpha_student CE(student) + alpha_teacher CE(teacher) + alpha_kl tau^2 KL(teacher || student), the KL's gradient
+ * flowing to the student only. Each term is a weighted mean over the whole batch. Adds to `accumulators`
+ * [SLAD_ACCUMULATORS], unweighted by alpha: in a fixed order. Returns the per-image terms [b, 4]: CE student, CE teacher,
+ * tau^2 KL (each already times weight and inverse sum), unused 0. In a differentiated record its rule hands dz to both. */
+typedef struct slad_distillation {
+    double alpha_student, alpha_teacher, alpha_kl, tau;
+} slad_distillation;
+const slad_tensor *slad_distillation_loss(slad_record *record, const slad_tensor *student_z,
+                                          const slad_tensor *teacher_z, const slad_tensor *labels,
+                                          const slad_tensor *task_weights, const slad_tensor *kl_weights,
+                                          const slad_tensor *step_values, const slad_tensor *accumulators,
+                                          const slad_distillation *parameters);
+
+/* The end of a step, phase SLAD_PHASE_STEP: the global norm of all gradients (each trained entry once); clipping to
+ * max_norm as torch.nn.utils.clip_grad_norm_ does (factor max_norm / (norm + 1e-6), at most 1; 0: off); AdamW on every
+ * trained slab (method.md section 9) with rates, bias corrections and decay of the step values; gradients cleared.
+ * If the norm is not finite no value, moment or accumulator moves on: values stay as they were, gradients are cleared.
+ * Then `report` [SLAD_REPORT] receives the accumulators, the norm and a flag, and the accumulators are cleared. */
+slad_status slad_optimizer(slad_record *record, const slad_tensor *step_values, const slad_tensor *accumulators,
+                           const slad_tensor *report, double max_norm);
+
+#endif

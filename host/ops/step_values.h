@@ -1,0 +1,34 @@
+/* The small tensors through which host and device talk each step. All are SLAD_F32 state tensors of the store. */
+#ifndef SLAD_OPS_STEP_VALUES_H
+#define SLAD_OPS_STEP_VALUES_H
+
+/* What changes from step to step, uploaded with the batch: tensor "step_values" [SLAD_STEP_VALUES]. */
+enum {
+    SLAD_STEP_INVERSE_TASK = 0, /* 1 / sum of task weights over the whole batch, 0 if the sum is 0 */
+    SLAD_STEP_INVERSE_KL = 1,   /* the same of the KL weights */
+    SLAD_STEP_BIAS_1 = 2,       /* 1 / (1 - beta1^t), t from 1 */
+    SLAD_STEP_BIAS_2 = 3,       /* 1 / (1 - beta2^t) */
+    SLAD_STEP_DECAY = 4,        /* weight decay */
+    SLAD_STEP_RATES = 8,        /* learning rate of each group: 0 adapters, 1 heads */
+    SLAD_STEP_VALUES = 16
+};
+enum { SLAD_GROUP_ADAPTERS = 0, SLAD_GROUP_HEADS = 1 };
+
+/* Sums over a step's micro-batches: tensor "accumulators" [SLAD_ACCUMULATORS]. */
+enum {
+    SLAD_SUM_STUDENT = 0, /* CE of the student, mean */
+    SLAD_SUM_TEACHER = 1,
+    SLAD_SUM_KL = 2,          /* with its tau^2 */
+    SLAD_SUM_STUDENT_RIGHT = 3, /* images whose largest logit is the label's, times task weight and inverse sum */
+    SLAD_SUM_TEACHER_RIGHT = 4,
+    SLAD_ACCUMULATORS = 8
+};
+
+/* What a step reports: tensor "report" [SLAD_REPORT]; the accumulators, then these. */
+enum {
+    SLAD_REPORT_NORM = 8,     /* global gradient norm before clipping */
+    SLAD_REPORT_SKIPPED = 9,  /* 1 if the norm was not finite and the update was skipped */
+    SLAD_REPORT = 16
+};
+
+#endif
