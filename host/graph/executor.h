@@ -18,8 +18,7 @@ typedef struct slad_memory_plan {
 
 typedef struct slad_executor_options {
     slad_gemm_provider gemm_provider;
-    /* The kernel table, whose self-tests run at first use of a kernel; NULL: none (the self-test's own executor). */
-    bool skip_self_test;
+    bool skip_self_test; /* for the self-test's own executor */
 } slad_executor_options;
 
 slad_status slad_executor_create_opencl(slad_context *context, slad_executor **executor, slad_store *store,
@@ -48,8 +47,8 @@ typedef struct slad_ticket {
 slad_status slad_executor_wait(slad_executor *executor, slad_ticket *ticket);
 
 /* Copies all of a contiguous tensor. upload and download only enqueue: the memory must stay as it is until the ticket was
- * waited for (ticket may be NULL only if the caller waits by slad_executor_finish). write and read wait. Writing a
- * trained tensor makes derived weights stale. A strided tensor (a view) is an error. */
+ * waited for; with ticket NULL they wait themselves, as write and read do. record may be NULL for tensors of the store.
+ * Writing a trained tensor makes derived weights stale. A strided tensor (a view) is an error. */
 slad_status slad_executor_upload(slad_executor *executor, const slad_record *record, const slad_tensor *tensor,
                                  const void *source, slad_ticket *ticket);
 slad_status slad_executor_download(slad_executor *executor, const slad_record *record, const slad_tensor *tensor,

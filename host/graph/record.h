@@ -70,17 +70,23 @@ const slad_tensor *slad_record_view(slad_record *record, const slad_tensor *tens
 /* A contiguous tensor seen with other sizes of the same product. */
 const slad_tensor *slad_record_reshape(slad_record *record, const slad_tensor *tensor, unsigned rank,
                                        const size_t *size);
+/* A whole slab of the store as a vector, for operations that work on all that is trained at once. */
+const slad_tensor *slad_record_slab(slad_record *record, slad_slab *slab);
 /* The same values, through which no gradient flows. */
 const slad_tensor *slad_record_detach(slad_record *record, const slad_tensor *tensor);
 /* Keeps an activation until the end of the replay, to be read under this name. */
 void slad_record_output(slad_record *record, const slad_tensor *tensor, const char *name);
 /* An input or output by name, NULL if there is none. */
 const slad_tensor *slad_record_find(const slad_record *record, const char *name);
+/* All inputs and outputs by index. bound as given to slad_record_input. */
+size_t slad_record_named_count(const slad_record *record);
+const slad_tensor *slad_record_named_at(const slad_record *record, size_t index, const char **name, bool *is_output,
+                                        uint32_t *bound);
 /* Makes the gradient of an input be computed (for tests and self-tests). Call it before the input is used. */
 void slad_record_require_gradient(slad_record *record, const slad_tensor *input);
 
 /* For operations: appends a node. `parameters` is copied. inputs may hold NULLs for optional ones; a NULL that is not
- * optional must be caught before. Never NULL-returning callers need no check: on a failed record it returns NULL. */
+ * optional must be caught before. On a failed record it returns NULL. */
 slad_node *slad_record_append(slad_record *record, const slad_operation *operation, slad_phase phase,
                               const slad_tensor *const *inputs, unsigned input_count, const void *parameters,
                               size_t parameter_bytes);

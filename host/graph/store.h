@@ -42,6 +42,9 @@ size_t slad_store_trained_count(const slad_store *store);
 const slad_trained *slad_store_trained_at(const slad_store *store, size_t index);
 /* NULL if there is none of that name. */
 const slad_trained *slad_store_trained_find(const slad_store *store, const char *name);
+/* All slabs; a slab's id is its index. */
+size_t slad_store_slab_total(const slad_store *store);
+slad_slab *slad_store_slab(const slad_store *store, size_t id);
 /* Slabs of a kind, in order. */
 size_t slad_store_slab_count(const slad_store *store, slad_slab_kind kind);
 slad_slab *slad_store_slab_at(const slad_store *store, slad_slab_kind kind, size_t index);
