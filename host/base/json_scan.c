@@ -231,3 +231,15 @@ slad_status slad_json_scan(slad_context *context, const char *bytes, size_t size
 cleanup:
     return status;
 }
+
+bool slad_text_is_utf8(const char *text)
+{
+    scanner scan = {.bytes = (const unsigned char *)text, .size = strlen(text)};
+    while (scan.at < scan.size) {
+        if (scan.bytes[scan.at] < 0x80)
+            scan.at++;
+        else if (!scan_utf8(&scan))
+            return false;
+    }
+    return true;
+}

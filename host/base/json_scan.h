@@ -13,4 +13,7 @@
 slad_status slad_json_scan(slad_context *context, const char *bytes, size_t size, bool whole_numbers,
                            const char *origin);
 
+/* Whether the text is valid UTF-8. */
+bool slad_text_is_utf8(const char *text);
+
 #endif
