@@ -2,20 +2,23 @@
 #ifndef SLAD_CL_DEVICE_H
 #define SLAD_CL_DEVICE_H
 
-#include "base/error.h"
+#include "base/memory.h"
 #include "slad/device.h"
 #include <CL/cl.h>
 
 /* What kernels and the GEMM dispatcher adapt to. Defaults come from what the device reports (type, limits, vector
- * widths), then the quirk table may set any of them; kernels see them as macros of the same name in capitals. */
+ * widths), then the quirk table may set any of them; kernels see those that concern them as macros. */
 typedef struct slad_features {
-    unsigned vector_width; /* VECTOR_WIDTH: floats a work-item loads at once: 16 on CPUs, 4 elsewhere */
-    unsigned row_lanes;    /* ROW_LANES: work-items that share a row reduction; 1: no local memory, no barrier */
-    unsigned group_size;   /* preferred work-group size of elementwise kernels */
-    bool has_fma;          /* HAS_FMA: fma() is fast */
-    bool use_clblast;      /* GEMM provider: CLBlast, else the register-tile kernel */
-    bool pass_c_standard;  /* build with -cl-std=CL1.2 */
-    bool cache_programs;   /* keep binaries on disk */
+    unsigned vector_width;     /* VECTOR_WIDTH: floats a work-item loads at once: 16 on CPUs, 4 elsewhere */
+    unsigned row_lanes;        /* ROW_LANES: work-items that share a row reduction; 1: no local memory, no barrier */
+    unsigned group_size;       /* preferred work-group size of elementwise kernels */
+    unsigned block_group_size; /* work-group size of kernels whose items each do a large block; 1 on CPUs */
+    unsigned
+        max_groups_per_enqueue; /* launches of more work-groups are cut along their split axis (watchdogs); 0: never */
+    bool has_fma;               /* HAS_FMA: fma() is fast */
+    bool use_clblast;           /* GEMM provider: CLBlast, else the register-tile kernel */
+    bool pass_c_standard;       /* build with -cl-std=CL1.2 */
+    bool cache_programs;        /* keep binaries on disk */
 } slad_features;
 
 typedef struct slad_capabilities {
@@ -39,6 +42,7 @@ struct slad_device {
     slad_features features;
     const struct slad_quirk *quirks[32]; /* rows of the quirk table that apply */
     size_t quirk_count;
+    char icd_suffix[32]; /* short name of the platform's driver, for example "POCL"; "" if it has none */
     cl_platform_id platform;
     cl_device_id id;
     cl_context cl;
@@ -58,6 +62,19 @@ slad_status slad_cl_report(const slad_device *device, cl_int code, const char *c
     do {                                                                                                               \
         const cl_int slad_code = slad_fault_due(device->context) ? CL_OUT_OF_RESOURCES : (call);                       \
         if (slad_code != CL_SUCCESS) {                                                                                 \
+            status = slad_cl_report(device, slad_code, #call, __FILE__, __LINE__);                                     \
+            goto cleanup;                                                                                              \
+        }                                                                                                              \
+    } while (0)
+
+/* The same for calls that return an object and leave their code in `slad_code`:
+ * SLAD_CL_CREATE(queue, clCreateCommandQueue(cl, id, 0, &slad_code)). The object is NULL after a failure. */
+#define SLAD_CL_CREATE(object, call)                                                                                   \
+    do {                                                                                                               \
+        cl_int slad_code = CL_OUT_OF_RESOURCES;                                                                        \
+        (object) = slad_fault_due(device->context) ? NULL : (call);                                                    \
+        if (slad_code != CL_SUCCESS) {                                                                                 \
+            (object) = NULL;                                                                                           \
             status = slad_cl_report(device, slad_code, #call, __FILE__, __LINE__);                                     \
             goto cleanup;                                                                                              \
         }                                                                                                              \

@@ -17,8 +17,8 @@ typedef enum slad_work_rule {
 typedef struct slad_kernel_row {
     const char *file;  /* "attention": cl_kernels/attention.cl */
     const char *entry; /* the kernel function */
-    /* One letter an argument, checked at each launch: t a tensor (two kernel arguments: __global pointer, uint offset in
-     * elements), u uint, i int, f float. */
+    /* One letter an argument, checked at each launch: t a tensor (two kernel arguments: __global pointer, uint offset
+     * in elements), u uint, i int, f float. */
     const char *arguments;
     slad_work_rule rule;
     /* Records a tiny instance of the operation that launches this kernel, forward and backward, for the self-test: the

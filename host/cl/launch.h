@@ -28,12 +28,12 @@ static inline slad_argument slad_argument_float(double value)
     return (slad_argument){.letter = 'f', .value = {.f = (float)value}};
 }
 
-/* How many work-items. Kernels test their ids against sizes among their arguments, because the global size is rounded up
- * to whole work-groups. group 0: chosen by the row's rule. With SLAD_WORK_ROWS, items[0] must be ROW_LANES. */
+/* How many work-items. Kernels test their ids against sizes among their arguments, because the global size is rounded
+ * up to whole work-groups. group 0: chosen by the row's rule. With SLAD_WORK_ROWS, items[0] must be ROW_LANES. */
 typedef struct slad_work {
-    size_t items[3];   /* 0 counts as 1 */
-    size_t group[3];   /* 0: chosen */
-    int split_axis;    /* the axis along which a long launch may be cut into several; -1: none */
+    size_t items[3]; /* 0 counts as 1 */
+    size_t group[3]; /* 0: chosen */
+    int split_axis;  /* the axis along which a long launch may be cut into several; -1: none */
 } slad_work;
 
 typedef struct slad_launch {
@@ -44,7 +44,8 @@ typedef struct slad_launch {
 } slad_launch;
 
 /* Binds. Checks count and letters of the arguments against the row, and the work-group against what the built kernel
- * allows (halving dimension 0 until it fits). Errors: SLAD_ERROR_INTERNAL naming the kernel; those of slad_program_get. */
+ * allows (halving dimension 0 until it fits). Errors: SLAD_ERROR_INTERNAL naming the kernel; those of slad_program_get.
+ */
 slad_status slad_launch_bind(slad_device *device, slad_launch *launch, const slad_kernel_row *row, const char *defines,
                              const slad_argument *arguments, size_t count, slad_work work);
 /* Changes one bound value by its place in the row's letters. */

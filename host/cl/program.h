@@ -3,10 +3,10 @@
  * Cache file: FOLDER/programs/HASH.bin, one a program, where HASH is slad_hash over the key. It holds a magic word with
  * the format version, the whole key, and the binary with its length and hash. The key holds all that the binary depends
  * on: source and includes, build options, device and platform name, vendor, driver, versions, address bits, the
- * environment variables that steer compilers, and the version of slad. Written to a temporary file and renamed. Whatever
- * does not match to the byte means a rebuild; a failed build is never kept; the binary is fetched after the first kernel
- * was created, since some drivers compile only then. Passed self-tests and verified GEMM shapes are remembered beside it
- * under the same key ("passes"). */
+ * environment variables that steer compilers, and the version of slad. Written to a temporary file and renamed.
+ * Whatever does not match to the byte means a rebuild; a failed build is never kept; the binary is fetched after the
+ * first kernel was created, since some drivers compile only then. Passed self-tests and verified GEMM shapes are
+ * remembered beside it under the same key ("passes"). */
 #ifndef SLAD_CL_PROGRAM_H
 #define SLAD_CL_PROGRAM_H
 
@@ -26,8 +26,8 @@ slad_status slad_program_get(slad_device *device, slad_program **program, const 
 /* A new kernel object of a row, for one launch; release with clReleaseKernel. */
 slad_status slad_kernel_create(slad_device *device, cl_kernel *kernel, const slad_kernel_row *row, const char *defines);
 
-/* The disk memory of passed checks: `what` names the check ("self-test attention_forward", "gemm 2048x384x384 ..."), the
- * program's key guards it. Forgetting (no cache folder, unreadable) only means that the check runs again. */
+/* The disk memory of passed checks: `what` names the check ("self-test attention_forward", "gemm 2048x384x384 ..."),
+ * the program's key guards it. Forgetting (no cache folder, unreadable) only means that the check runs again. */
 bool slad_pass_recall(slad_device *device, const char *file, const char *defines, const char *what);
 void slad_pass_remember(slad_device *device, const char *file, const char *defines, const char *what);
 

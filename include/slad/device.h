@@ -42,8 +42,9 @@ SLAD_API void slad_device_list_free(slad_device_list *list);
 typedef struct slad_device slad_device;
 
 typedef struct slad_device_options {
-    /* "P:D" by index, or any part of the platform's or device's name (case is ignored); NULL: the best GPU, else CPU.
-     * Accelerators and custom devices only when named. */
+    /* "P:D" by index, any part of the platform's or device's name, or the driver's short name such as "pocl" (case is
+     * ignored); of several that match the best usable one. NULL: the best GPU, else CPU. Accelerators and custom devices
+     * only when named. Best: GPU before CPU before others, then the most compute units x clock. */
     const char *spec;
     const char *cache_directory;   /* of compiled kernels; NULL: the user's cache folder; "": no cache */
     const char *kernels_directory; /* kernel sources that replace the built-in ones; NULL: built in */

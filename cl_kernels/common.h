@@ -1,0 +1,143 @@
+/* What all kernels share. OpenCL C 1.2, no extension. Each kernel file includes it first.
+ *
+ * The host sets the knobs below from what the device is (host/cl/device.h, slad_features); the defaults stand for a
+ * device of which nothing is known. */
+#ifndef SLAD_COMMON_H
+#define SLAD_COMMON_H
+
+/* Floats that a work-item loads and computes with at once: 4, 8 or 16. */
+#ifndef VECTOR_WIDTH
+#define VECTOR_WIDTH 4
+#endif
+
+/* Work-items that share one row in a row reduction: a power of two. 1: a work-item has its row alone; then neither local
+ * memory nor barriers are used. Above 1 the work-group is (ROW_LANES, 1, 1). */
+#ifndef ROW_LANES
+#define ROW_LANES 1
+#endif
+
+/* 1: fma() is one fast instruction. 0: it may be emulated in integers, and must not be used. */
+#ifndef HAS_FMA
+#define HAS_FMA 0
+#endif
+
+/* Stands for minus infinity in masked attention scores and running maxima: infinities are not safe everywhere. */
+#define MASKED_SCORE (-1.0e30f)
+
+/* floatv: a vector of VECTOR_WIDTH floats; vloadv and vstorev as vloadn and vstoren: the offset counts vectors, and the
+ * address needs the alignment of a float only. */
+#if VECTOR_WIDTH == 16
+typedef float16 floatv;
+#define vloadv  vload16
+#define vstorev vstore16
+#elif VECTOR_WIDTH == 8
+typedef float8 floatv;
+#define vloadv  vload8
+#define vstorev vstore8
+#elif VECTOR_WIDTH == 4
+typedef float4 floatv;
+#define vloadv  vload4
+#define vstorev vstore4
+#else
+#error "VECTOR_WIDTH must be 4, 8 or 16"
+#endif
+
+/* a * b + c for scalars and vectors, in the fastest way that the device has. */
+#if HAS_FMA
+#define multiply_add(a, b, c) fma(a, b, c)
+#else
+#define multiply_add(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* Sum and maximum of the elements of a vector, always in the same order: halves are combined until one is left. */
+static inline float sum4(float4 v)
+{
+    const float2 half_sum = v.lo + v.hi;
+    return half_sum.x + half_sum.y;
+}
+
+static inline float max4(float4 v)
+{
+    const float2 half_max = fmax(v.lo, v.hi);
+    return fmax(half_max.x, half_max.y);
+}
+
+static inline float horizontal_sum(floatv v)
+{
+#if VECTOR_WIDTH == 16
+    const float8 half_sum = v.lo + v.hi;
+    return sum4(half_sum.lo + half_sum.hi);
+#elif VECTOR_WIDTH == 8
+    return sum4(v.lo + v.hi);
+#else
+    return sum4(v);
+#endif
+}
+
+static inline float horizontal_max(floatv v)
+{
+#if VECTOR_WIDTH == 16
+    const float8 half_max = fmax(v.lo, v.hi);
+    return max4(fmax(half_max.lo, half_max.hi));
+#elif VECTOR_WIDTH == 8
+    return max4(fmax(v.lo, v.hi));
+#else
+    return max4(v);
+#endif
+}
+
+/* False for NaN and the infinities, whatever the compiler assumes about them: it looks at the exponent's bits. */
+static inline int is_finite(float x)
+{
+    return (as_uint(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+/* Row reductions. A kernel with the work rule ROWS gives each row to ROW_LANES work-items; lane ROW_LANE takes the row's
+ * elements ROW_LANE, ROW_LANE + ROW_LANES, ... and then all lanes call row_sum or row_max with their part and get the
+ * whole. The tree has a fixed order. All lanes must reach the call: no return before it, and rows that do not exist are
+ * worked with harmless values. `scratch` is declared once a kernel, and may be used for any number of reductions:
+ *
+ *     __kernel void example(...)
+ *     {
+ *         ROW_SCRATCH(scratch);
+ *         const float total = row_sum(part, scratch);
+ */
+#if ROW_LANES > 1
+#define ROW_LANE          ((uint)get_local_id(0))
+#define ROW_SCRATCH(name) __local float name[ROW_LANES]
+
+static inline float row_sum(float part, __local float *scratch)
+{
+    const uint lane = ROW_LANE;
+    scratch[lane] = part;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint half_count = ROW_LANES / 2; half_count > 0; half_count /= 2) {
+        if (lane < half_count) scratch[lane] += scratch[lane + half_count];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    const float whole = scratch[0];
+    barrier(CLK_LOCAL_MEM_FENCE); /* before the next reduction overwrites it */
+    return whole;
+}
+
+static inline float row_max(float part, __local float *scratch)
+{
+    const uint lane = ROW_LANE;
+    scratch[lane] = part;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint half_count = ROW_LANES / 2; half_count > 0; half_count /= 2) {
+        if (lane < half_count) scratch[lane] = fmax(scratch[lane], scratch[lane + half_count]);
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    const float whole = scratch[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return whole;
+}
+#else
+#define ROW_LANE                0u
+#define ROW_SCRATCH(name)
+#define row_sum(part, scratch)  (part)
+#define row_max(part, scratch)  (part)
+#endif
+
+#endif

@@ -1,0 +1,92 @@
+/* Device buffers: counted, checked against the device's limits, zeroed; and blocking transfers. */
+#include "base/memory.h"
+#include "cl/device.h"
+
+static const double MIB = 1024.0 * 1024.0;
+
+slad_status slad_buffer_create(slad_device *device, cl_mem *buffer, uint64_t bytes, const char *what)
+{
+    slad_status status = SLAD_OK;
+    slad_context *context = device->context;
+    const slad_device_info *info = &device->info;
+    const uint64_t size = bytes > 0 ? bytes : sizeof(cl_uint); /* OpenCL has no empty buffers */
+    *buffer = NULL;
+    SLAD_FAIL_IF(size > info->max_allocation || size > SIZE_MAX, SLAD_ERROR_OUT_OF_MEMORY,
+                 "%s needs %.1f MiB in one buffer, but %s allows at most %.1f MiB; use a smaller batch, image or model",
+                 what, (double)size / MIB, info->name, (double)info->max_allocation / MIB);
+    SLAD_FAIL_IF(size > info->global_memory - device->allocated, SLAD_ERROR_OUT_OF_MEMORY,
+                 "%s needs %.1f MiB, but of the %.1f MiB of %s %.1f MiB are in use already; use a smaller batch, image "
+                 "or model",
+                 what, (double)size / MIB, (double)info->global_memory / MIB, info->name,
+                 (double)device->allocated / MIB);
+
+    cl_int code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+    cl_mem created = NULL;
+    if (!slad_fault_due(context)) created = clCreateBuffer(device->cl, CL_MEM_READ_WRITE, (size_t)size, NULL, &code);
+    SLAD_FAIL_IF(code != CL_SUCCESS, SLAD_ERROR_OUT_OF_MEMORY,
+                 "%s: %s gave no buffer of %.1f MiB (%s; %.1f MiB are in use by slad); use a smaller batch, image or "
+                 "model, or end other programs that use the device",
+                 what, info->name, (double)size / MIB, slad_cl_error_name(code), (double)device->allocated / MIB);
+    *buffer = created;
+    device->allocated += size;
+    if (device->allocated > device->allocated_peak) device->allocated_peak = device->allocated;
+
+    /* Many drivers allocate at the first touch: this is it, so that a lack of memory shows here and not in a step. */
+    SLAD_TRY(slad_buffer_zero(device, created, 0, size));
+    SLAD_TRY(slad_device_finish(device));
+cleanup:
+    if (status != SLAD_OK && *buffer) {
+        slad_buffer_free(device, *buffer, bytes);
+        *buffer = NULL;
+    }
+    return status;
+}
+
+void slad_buffer_free(slad_device *device, cl_mem buffer, uint64_t bytes)
+{
+    if (!buffer) return;
+    (void)clReleaseMemObject(buffer);
+    device->allocated -= bytes > 0 ? bytes : sizeof(cl_uint);
+}
+
+slad_status slad_buffer_write(slad_device *device, cl_mem buffer, uint64_t offset, const void *source, uint64_t bytes)
+{
+    slad_status status = SLAD_OK;
+    if (bytes == 0) return SLAD_OK;
+    SLAD_CL_TRY(
+        clEnqueueWriteBuffer(device->queue, buffer, CL_TRUE, (size_t)offset, (size_t)bytes, source, 0, NULL, NULL));
+cleanup:
+    return status;
+}
+
+slad_status slad_buffer_read(slad_device *device, void *destination, cl_mem buffer, uint64_t offset, uint64_t bytes)
+{
+    slad_status status = SLAD_OK;
+    if (bytes == 0) return SLAD_OK;
+    SLAD_CL_TRY(
+        clEnqueueReadBuffer(device->queue, buffer, CL_TRUE, (size_t)offset, (size_t)bytes, destination, 0, NULL, NULL));
+cleanup:
+    return status;
+}
+
+slad_status slad_buffer_zero(slad_device *device, cl_mem buffer, uint64_t offset, uint64_t bytes)
+{
+    slad_status status = SLAD_OK;
+    const cl_uint zeros[4] = {0, 0, 0, 0};
+    if (bytes == 0) return SLAD_OK;
+    /* The widest pattern that divides the range: drivers fill much faster with it. */
+    const uint64_t grain = offset | bytes;
+    const size_t pattern = grain % 16 == 0 ? 16 : grain % 4 == 0 ? 4 : 1;
+    SLAD_CL_TRY(
+        clEnqueueFillBuffer(device->queue, buffer, zeros, pattern, (size_t)offset, (size_t)bytes, 0, NULL, NULL));
+cleanup:
+    return status;
+}
+
+slad_status slad_device_finish(slad_device *device)
+{
+    slad_status status = SLAD_OK;
+    SLAD_CL_TRY(clFinish(device->queue));
+cleanup:
+    return status;
+}
