@@ -1,0 +1,176 @@
+/* The one file that holds stb_image. It is given callbacks instead of a buffer, since it reads zeros past the end of a
+ * buffer: only so can a truncated file be told from a whole one. */
+#include "data/image.h"
+
+#include "base/files.h"
+#include "base/memory.h"
+#include <ctype.h>
+#include <limits.h>
+#include <string.h>
+
+/* stb_image has no place for a context: its memory is that of base, without fault injection. */
+static void *stb_allocate(size_t size)
+{
+    void *memory = NULL;
+    return slad_allocate(NULL, &memory, size, 1, "image") == SLAD_OK ? memory : NULL;
+}
+
+static void *stb_reallocate(void *old, size_t old_size, size_t size)
+{
+    void *memory = stb_allocate(size);
+    if (memory && old) {
+        memcpy(memory, old, old_size < size ? old_size : size);
+        slad_release(old);
+    }
+    return memory;
+}
+
+#define STBI_MALLOC(size)                          stb_allocate(size)
+#define STBI_REALLOC_SIZED(memory, old_size, size) stb_reallocate(memory, old_size, size)
+#define STBI_FREE(memory)                          slad_release(memory)
+#define STBI_NO_STDIO
+#define STBI_NO_HDR
+#define STBI_NO_LINEAR
+#define STBI_NO_PIC
+#define STBI_NO_PSD
+#define STBI_FAILURE_USERMSG
+#define STBI_MAX_DIMENSIONS (1 << 24)
+#define STB_IMAGE_STATIC
+#define STB_IMAGE_IMPLEMENTATION
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wunused-function" /* reported at the end of the file, so it cannot be popped */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+#include <stb_image.h>
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+/* Compressed files beyond this are not images that anyone trains on; BMP needs 4 bytes a pixel at most. */
+#define FILE_SIZE_LIMIT ((size_t)SLAD_IMAGE_PIXEL_LIMIT * 4 + (1u << 20))
+
+typedef struct source {
+    const unsigned char *bytes;
+    size_t size, position;
+    bool past_end; /* bytes were asked for that do not exist */
+} source;
+
+static int source_read(void *user, char *data, int size)
+{
+    source *s = user;
+    const size_t left = s->size - s->position;
+    size_t count = size > 0 ? (size_t)size : 0;
+    if (left == 0 && count > 0) s->past_end = true;
+    if (count > left) count = left;
+    memcpy(data, s->bytes + s->position, count);
+    s->position += count;
+    return (int)count;
+}
+
+static void source_skip(void *user, int count)
+{
+    source *s = user;
+    if ((size_t)count > s->size - s->position) {
+        s->past_end = true;
+        s->position = s->size;
+    } else {
+        s->position += (size_t)count;
+    }
+}
+
+static int source_at_end(void *user)
+{
+    const source *s = user;
+    return s->position >= s->size;
+}
+
+static const stbi_io_callbacks callbacks = {source_read, source_skip, source_at_end};
+
+/* The largest value of a binary PGM or PPM, 0 if its header is broken, 255 if it is another format: stb_image neither
+ * scales other maxima nor handles two bytes a value. */
+static unsigned long portable_map_maximum(const unsigned char *bytes, size_t size)
+{
+    unsigned long value = 0;
+    size_t i = 2;
+    if (size < 2 || bytes[0] != 'P' || (bytes[1] != '5' && bytes[1] != '6')) return 255;
+    for (int field = 0; field < 3; field++) {
+        while (i < size && (isspace(bytes[i]) || bytes[i] == '#')) {
+            if (bytes[i] == '#')
+                while (i < size && bytes[i] != '\n') i++;
+            else
+                i++;
+        }
+        for (value = 0; i < size && isdigit(bytes[i]) && value < INT_MAX / 10; i++)
+            value = value * 10 + (unsigned long)(bytes[i] - '0');
+    }
+    return value;
+}
+
+slad_status slad_image_decode(slad_context *context, slad_image *image, const unsigned char *bytes, size_t size,
+                              const char *origin)
+{
+    slad_status status = SLAD_OK;
+    source s = {bytes, size, 0, false};
+    unsigned char *pixels = NULL;
+    int width = 0, height = 0, channels = 0;
+    *image = (slad_image){0};
+    SLAD_FAIL_IF(size == 0, SLAD_ERROR_DATA, "%s: the image file is empty; replace or remove it", origin);
+    SLAD_FAIL_IF(portable_map_maximum(bytes, size) != 255, SLAD_ERROR_DATA,
+                 "%s: only PPM and PGM files with values up to 255 are read; convert it to PNG", origin);
+    SLAD_FAIL_IF(!stbi_info_from_callbacks(&callbacks, &s, &width, &height, &channels) || width <= 0 || height <= 0,
+                 SLAD_ERROR_DATA, "%s: not an image that can be read (%s); replace or remove it", origin,
+                 stbi_failure_reason());
+    SLAD_FAIL_IF((size_t)height > SLAD_IMAGE_PIXEL_LIMIT / (size_t)width, SLAD_ERROR_DATA,
+                 "%s: %d x %d are more than %u pixels; shrink or remove it", origin, width, height,
+                 SLAD_IMAGE_PIXEL_LIMIT);
+    s.position = 0;
+    s.past_end = false;
+    pixels = stbi_load_from_callbacks(&callbacks, &s, &width, &height, &channels, 3);
+    SLAD_FAIL_IF(!pixels && strcmp(stbi_failure_reason(), "Out of memory") == 0, SLAD_ERROR_OUT_OF_MEMORY,
+                 "%s: no host memory to decode %d x %d pixels; use fewer workers or smaller images", origin, width,
+                 height);
+    SLAD_FAIL_IF(s.past_end, SLAD_ERROR_DATA, "%s: the image file is truncated; replace or remove it", origin);
+    SLAD_FAIL_IF(!pixels, SLAD_ERROR_DATA, "%s: the image is broken (%s); replace or remove it", origin,
+                 stbi_failure_reason());
+    image->pixels = pixels;
+    image->height = (size_t)height;
+    image->width = (size_t)width;
+    pixels = NULL;
+cleanup:
+    slad_release(pixels);
+    return status;
+}
+
+slad_status slad_image_read(slad_context *context, slad_image *image, const char *path)
+{
+    slad_status status = SLAD_OK;
+    char *bytes = NULL;
+    size_t size = 0;
+    *image = (slad_image){0};
+    SLAD_TRY(slad_file_read_all(context, &bytes, &size, path, FILE_SIZE_LIMIT));
+    SLAD_TRY(slad_image_decode(context, image, (const unsigned char *)bytes, size, path));
+cleanup:
+    slad_release(bytes);
+    return status;
+}
+
+void slad_image_free(slad_image *image)
+{
+    slad_release(image->pixels);
+    *image = (slad_image){0};
+}
+
+bool slad_image_has_known_name(const char *name)
+{
+    static const char *const endings[] = {"jpg", "jpeg", "png", "bmp", "gif", "tga", "ppm", "pgm", "pnm"};
+    const char *dot = strrchr(name, '.');
+    if (!dot) return false;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t k = 0;
+        while (endings[i][k] && tolower((unsigned char)dot[1 + k]) == endings[i][k]) k++;
+        if (!endings[i][k] && !dot[1 + k]) return true;
+    }
+    return false;
+}
