@@ -1,6 +1,6 @@
-/* An executor owns one device and replays records. Two kinds: OpenCL, and the reference in plain C, which is the oracle of
- * whole models. Order of use: create, add every record, plan (nothing is allocated yet), allocate, then any number of
- * upload / run / download. Calls only enqueue, unless they say that they wait. */
+/* An executor owns one device and replays records. Two kinds: OpenCL, and the reference in plain C, which is the oracle
+ * of whole models. Order of use: create, add every record, plan (nothing is allocated yet), allocate, then any number
+ * of upload / run / download. Calls only enqueue, unless they say that they wait. */
 #ifndef SLAD_GRAPH_EXECUTOR_H
 #define SLAD_GRAPH_EXECUTOR_H
 
@@ -46,9 +46,9 @@ typedef struct slad_ticket {
 } slad_ticket;
 slad_status slad_executor_wait(slad_executor *executor, slad_ticket *ticket);
 
-/* Copies all of a contiguous tensor. upload and download only enqueue: the memory must stay as it is until the ticket was
- * waited for; with ticket NULL they wait themselves, as write and read do. record may be NULL for tensors of the store.
- * Writing a trained tensor makes derived weights stale. A strided tensor (a view) is an error. */
+/* Copies all of a contiguous tensor. upload and download only enqueue: the memory must stay as it is until the ticket
+ * was waited for; with ticket NULL they wait themselves, as write and read do. record may be NULL for tensors of the
+ * store. Writing a trained tensor makes derived weights stale. A strided tensor (a view) is an error. */
 slad_status slad_executor_upload(slad_executor *executor, const slad_record *record, const slad_tensor *tensor,
                                  const void *source, slad_ticket *ticket);
 slad_status slad_executor_download(slad_executor *executor, const slad_record *record, const slad_tensor *tensor,

@@ -6,8 +6,7 @@
 /* The tensor's geometry on another slab of the same size. */
 static const slad_tensor *same_place(slad_record *record, const slad_tensor *tensor, slad_slab *slab)
 {
-    slad_tensor *twin =
-        slad_record_new_tensor(record, tensor->name, tensor->element, tensor->rank, tensor->size, slab);
+    slad_tensor *twin = slad_record_new_tensor(record, tensor->name, tensor->element, tensor->rank, tensor->size, slab);
     if (!twin) return NULL;
     twin->offset = tensor->offset;
     memcpy(twin->stride, tensor->stride, sizeof twin->stride);

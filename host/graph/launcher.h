@@ -1,5 +1,5 @@
-/* What an operation's launch rule speaks to. A rule is called twice: to plan, when the launcher only notes kernels, GEMM
- * shapes, packed weights and tensors in use, and to bind, when it makes launches. The rule need not know which. */
+/* What an operation's launch rule speaks to. A rule is called twice: to plan, when the launcher only notes kernels,
+ * GEMM shapes, packed weights and tensors in use, and to bind, when it makes launches. The rule need not know which. */
 #ifndef SLAD_GRAPH_LAUNCHER_H
 #define SLAD_GRAPH_LAUNCHER_H
 
@@ -35,8 +35,8 @@ typedef struct slad_adapter {
     double scale;
 } slad_adapter;
 
-/* A weight [out, in] with its adapters. Packed and merged by the executor, once if all is frozen, else after each update;
- * two requests for the same weight, adapters and orientation share one packed copy, also between records. */
+/* A weight [out, in] with its adapters. Packed and merged by the executor, once if all is frozen, else after each
+ * update; two requests for the same weight, adapters and orientation share one packed copy, also between records. */
 typedef struct slad_weight {
     const slad_tensor *weight;
     slad_adapter adapters[SLAD_MAX_ADAPTERS];

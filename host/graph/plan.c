@@ -5,7 +5,7 @@
 /* An activation to be placed. */
 typedef struct slad_life {
     uint32_t slab;
-    size_t elements; /* rounded up to the alignment */
+    size_t elements;    /* rounded up to the alignment */
     size_t first, last; /* nodes */
     slad_placement place;
 } slad_life;
@@ -74,9 +74,10 @@ static slad_status place(slad_context *context, slad_life *life, const slad_life
                          slad_arena *arena, size_t limit)
 {
     slad_status status = SLAD_OK;
-    SLAD_FAIL_IF(life->elements > limit, SLAD_ERROR_OUT_OF_MEMORY,
-                 "One activation needs %zu MiB, the device's largest allocation is %zu MiB; use a smaller --micro-batch",
-                 life->elements / (1u << 18), limit / (1u << 18));
+    SLAD_FAIL_IF(
+        life->elements > limit, SLAD_ERROR_OUT_OF_MEMORY,
+        "One activation needs %zu MiB, the device's largest allocation is %zu MiB; use a smaller --micro-batch",
+        life->elements / (1u << 18), limit / (1u << 18));
     for (uint32_t buffer = 0;; buffer++) {
         const size_t offset = lowest_offset(life, placed, count, buffer);
         if (offset + life->elements > limit) continue;

@@ -71,8 +71,8 @@ const slad_tensor *slad_record_fail(slad_record *record, slad_status status, con
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    record->status = slad_report(record->context, status, "record", __FILE__, __LINE__, "Recording %s: %s",
-                                 record->name, message);
+    record->status =
+        slad_report(record->context, status, "record", __FILE__, __LINE__, "Recording %s: %s", record->name, message);
     return NULL;
 }
 
@@ -301,8 +301,7 @@ const slad_tensor *slad_node_output(slad_record *record, slad_node *node, unsign
 const slad_tensor *slad_node_scratch(slad_record *record, slad_node *node, size_t elements)
 {
     if (record->status != SLAD_OK || !node) return NULL;
-    const slad_tensor *tensor =
-        new_covering_tensor(record, "scratch", SLAD_SLAB_ACTIVATION, SLAD_F32, 1, &elements);
+    const slad_tensor *tensor = new_covering_tensor(record, "scratch", SLAD_SLAB_ACTIVATION, SLAD_F32, 1, &elements);
     slad_node_writes(record, node, tensor);
     return record->status == SLAD_OK ? tensor : NULL;
 }
@@ -325,4 +324,12 @@ size_t slad_record_slab_count(const slad_record *record)
 const slad_slab *slad_record_slab_at(const slad_record *record, size_t id)
 {
     return record->slabs[id];
+}
+
+bool slad_record_writes_slab(const slad_record *record, const slad_slab *slab)
+{
+    for (size_t n = 0; n < record->node_count; n++)
+        for (unsigned i = 0; i < record->nodes[n]->output_count; i++)
+            if (record->nodes[n]->outputs[i]->slab == slab) return true;
+    return false;
 }

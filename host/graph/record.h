@@ -1,8 +1,8 @@
 /* The recorded step. Model and training code launch nothing: each call checks shapes, appends a node and returns its
  * output tensor. A record names no device; executors (graph/executor.h) replay it.
  *
- * Errors stick: after the first one every further call returns NULL, NULL inputs give NULL, and slad_record_status tells
- * the status once at the end, so that a model reads as its mathematics. */
+ * Errors stick: after the first one every further call returns NULL, NULL inputs give NULL, and slad_record_status
+ * tells the status once at the end, so that a model reads as its mathematics. */
 #ifndef SLAD_GRAPH_RECORD_H
 #define SLAD_GRAPH_RECORD_H
 
@@ -16,8 +16,8 @@ typedef struct slad_node slad_node;
 struct slad_launcher; /* graph/launcher.h */
 struct slad_host;     /* graph/host.h */
 
-/* When a node runs. Weights derived from frozen or trained values (packing, merging) are not nodes: the executor derives
- * them once or after each update, see slad_weight in graph/launcher.h. */
+/* When a node runs. Weights derived from frozen or trained values (packing, merging) are not nodes: the executor
+ * derives them once or after each update, see slad_weight in graph/launcher.h. */
 typedef enum slad_phase {
     SLAD_PHASE_MICRO_BATCH, /* depends on the batch */
     SLAD_PHASE_STEP         /* once a step, behind its last micro-batch: reduce, clip, optimizer, report */
@@ -57,14 +57,13 @@ slad_store *slad_record_store(const slad_record *record);
 const char *slad_record_name(const slad_record *record);
 
 /* Makes the record fail, with a message (the record's name is put before it). Always returns NULL. */
-const slad_tensor *slad_record_fail(slad_record *record, slad_status status, const char *format, ...)
-    SLAD_PRINTF(3, 4);
+const slad_tensor *slad_record_fail(slad_record *record, slad_status status, const char *format, ...) SLAD_PRINTF(3, 4);
 
 /* What the host writes before each replay. bound: SLAD_I32 values lie in 0 .. bound-1 (0 for SLAD_F32). */
 const slad_tensor *slad_record_input(slad_record *record, const char *name, slad_element element, unsigned rank,
                                      const size_t *size, uint32_t bound);
-/* Another look at the same memory; offset is relative to the tensor's. A view of an activation must cover all of it if a
- * gradient is to flow through it; a view of a trained tensor may be any part. */
+/* Another look at the same memory; offset is relative to the tensor's. A view of an activation must cover all of it if
+ * a gradient is to flow through it; a view of a trained tensor may be any part. */
 const slad_tensor *slad_record_view(slad_record *record, const slad_tensor *tensor, size_t offset, unsigned rank,
                                     const size_t *size, const size_t *stride);
 /* A contiguous tensor seen with other sizes of the same product. */
@@ -92,7 +91,8 @@ slad_node *slad_record_append(slad_record *record, const slad_operation *operati
                               size_t parameter_bytes);
 /* A new contiguous activation that the node writes. needs_gradient is that of any of its inputs. */
 const slad_tensor *slad_node_output(slad_record *record, slad_node *node, unsigned rank, const size_t *size);
-/* Scratch of the node itself: an activation that lives during this node only. The launch rule finds it among outputs. */
+/* Scratch of the node itself: an activation that lives during this node only. The launch rule finds it among outputs.
+ */
 const slad_tensor *slad_node_scratch(slad_record *record, slad_node *node, size_t elements);
 /* An existing tensor that the node writes or adds to (a gradient target, state). */
 void slad_node_writes(slad_record *record, slad_node *node, const slad_tensor *tensor);
@@ -108,9 +108,12 @@ const slad_tensor *slad_gradient_of(slad_record *record, const slad_tensor *tens
  * slab, with *accumulate true; for an activation a new tensor with *accumulate false, or, when one is there already,
  * that one with *accumulate true. */
 const slad_tensor *slad_gradient_target(slad_record *record, const slad_tensor *tensor, bool *accumulate);
-/* Makes `gradient` itself the gradient of a tensor that has none yet, without a copy. Later rules add to it in place, so
- * it must not be read afterwards by the caller's own nodes. */
+/* Makes `gradient` itself the gradient of a tensor that has none yet, without a copy. Later rules add to it in place,
+ * so it must not be read afterwards by the caller's own nodes. */
 void slad_gradient_pass(slad_record *record, const slad_tensor *tensor, const slad_tensor *gradient);
+
+/* Whether any node writes to the slab. */
+bool slad_record_writes_slab(const slad_record *record, const slad_slab *slab);
 
 size_t slad_record_node_count(const slad_record *record);
 const slad_node *slad_record_node_at(const slad_record *record, size_t index);

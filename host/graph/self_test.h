@@ -5,8 +5,8 @@
 #include "graph/executor.h"
 
 typedef struct slad_self_test_result {
-    double error;       /* largest difference over the outputs, relative to each output's root mean square */
-    char worst[64];     /* the output where it was */
+    double error;   /* largest difference over the outputs, relative to each output's root mean square */
+    char worst[64]; /* the output where it was */
 } slad_self_test_result;
 
 /* Runs a row's self-test on a device: fills every input with random values (normal; integers below their bound), seeds
@@ -21,8 +21,8 @@ const slad_tensor *slad_self_test_frozen(slad_record *record, const char *name, 
                                          double deviation);
 const slad_tensor *slad_self_test_trained(slad_record *record, const char *name, unsigned rank, const size_t *size,
                                           double deviation);
-/* Names y as an output, gives it a random gradient (an input called "d" + name), and differentiates the record; then the
- * gradient of each input that requires one is named "d" + its name. */
+/* Names y as an output, gives it a random gradient (an input called "d" + name), and differentiates the record; then
+ * the gradient of each input that requires one is named "d" + its name. */
 slad_status slad_self_test_differentiate(slad_record *record, const slad_tensor *y, const char *name);
 
 #endif

@@ -1,6 +1,6 @@
 /* The persistent tensors of a session: frozen weights, what is trained (with gradient and moments), state. Every record
- * refers to the same store. Trained tensors lie one behind another in as few slabs as the largest allocation permits, so
- * that the optimizer is one launch a slab. */
+ * refers to the same store. Trained tensors lie one behind another in as few slabs as the largest allocation permits,
+ * so that the optimizer is one launch a slab. */
 #ifndef SLAD_GRAPH_STORE_H
 #define SLAD_GRAPH_STORE_H
 

@@ -1,4 +1,5 @@
-/* Tensors, and the slabs of memory that they are parts of. Neither names a device: an executor gives slabs their memory. */
+/* Tensors, and the slabs of memory that they are parts of. Neither names a device: an executor gives slabs their
+ * memory. */
 #ifndef SLAD_GRAPH_TENSOR_H
 #define SLAD_GRAPH_TENSOR_H
 
@@ -13,14 +14,14 @@
 typedef enum slad_element { SLAD_F32, SLAD_I32 } slad_element;
 
 typedef enum slad_slab_kind {
-    SLAD_SLAB_FROZEN,     /* filled once from its source, never written again */
-    SLAD_SLAB_TRAINED,    /* what the optimizer moves; has a gradient and two moments of the same size */
-    SLAD_SLAB_GRADIENT,   /* zero at the start of a step, only ever added to */
+    SLAD_SLAB_FROZEN,   /* filled once from its source, never written again */
+    SLAD_SLAB_TRAINED,  /* what the optimizer moves; has a gradient and two moments of the same size */
+    SLAD_SLAB_GRADIENT, /* zero at the start of a step, only ever added to */
     SLAD_SLAB_MOMENT_1,
     SLAD_SLAB_MOMENT_2,
-    SLAD_SLAB_STATE,      /* lives from step to step: step values, loss accumulators, the step's report */
-    SLAD_SLAB_INPUT,      /* written by the host before each replay */
-    SLAD_SLAB_ACTIVATION  /* lives from its writing node to its last reader, in the arena */
+    SLAD_SLAB_STATE,     /* lives from step to step: step values, loss accumulators, the step's report */
+    SLAD_SLAB_INPUT,     /* written by the host before each replay */
+    SLAD_SLAB_ACTIVATION /* lives from its writing node to its last reader, in the arena */
 } slad_slab_kind;
 
 /* Gives the values of a frozen or trained tensor when an executor wants them: `elements` floats (or int32 of the same

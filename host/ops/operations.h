@@ -1,24 +1,25 @@
-/* Every operation that a model or a training step can record. Each call returns its output, or NULL on a record that has
- * failed (graph/record.h). Matrices are row-major; "rows" stands for all leading sizes. */
+/* Every operation that a model or a training step can record. Each call returns its output, or NULL on a record that
+ * has failed (graph/record.h). Matrices are row-major; "rows" stands for all leading sizes. */
 #ifndef SLAD_OPS_OPERATIONS_H
 #define SLAD_OPS_OPERATIONS_H
 
 #include "graph/launcher.h"
 #include "ops/step_values.h"
 
-/* Images [b, channels, height, width] to tokens [b, 1 + P, d]: each patch times weight [d, channels * patch * patch] plus
- * bias [d], the class token [d] before them, position [1 + P, d] added to all. P = (height / patch) * (width / patch),
- * patches in row-major order. All of it is frozen (method.md section 6.3). */
+/* Images [b, channels, height, width] to tokens [b, 1 + P, d]: each patch times weight [d, channels * patch * patch]
+ * plus bias [d], the class token [d] before them, position [1 + P, d] added to all. P = (height / patch) * (width /
+ * patch), patches in row-major order. All of it is frozen (method.md section 6.3). */
 const slad_tensor *slad_patch_embedding(slad_record *record, const slad_tensor *pixels, const slad_tensor *weight,
                                         const slad_tensor *bias, const slad_tensor *class_token,
                                         const slad_tensor *position, size_t patch);
 
-/* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last size, biased variance. gamma and beta frozen. */
+/* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last size, biased variance. gamma and beta frozen.
+ */
 const slad_tensor *slad_layer_norm(slad_record *record, const slad_tensor *x, const slad_tensor *gamma,
                                    const slad_tensor *beta, double epsilon);
 
-/* y = x W_eff^T + bias, W_eff = W + sum scale B A. x [.., in], W [out, in], bias [out] or NULL. Gradients: dx = dy W_eff;
- * of each adapter by skinny products (method.md section 8); of W and bias where they are trained. */
+/* y = x W_eff^T + bias, W_eff = W + sum scale B A. x [.., in], W [out, in], bias [out] or NULL. Gradients: dx = dy
+ * W_eff; of each adapter by skinny products (method.md section 8); of W and bias where they are trained. */
 const slad_tensor *slad_linear(slad_record *record, const slad_tensor *x, const slad_weight *weight,
                                const slad_tensor *bias);
 
@@ -33,8 +34,8 @@ const slad_tensor *slad_gelu(slad_record *record, const slad_tensor *x);
 const slad_tensor *slad_layer_scale(slad_record *record, const slad_tensor *x, const slad_tensor *z,
                                     const slad_tensor *gamma);
 
-/* What a classification head reads of tokens [b, T, d]: CLS, or CLS and then the mean of the patches. `prefix` tokens (CLS
- * and registers) come before the patches. Result [b, d] or [b, 2 d]. */
+/* What a classification head reads of tokens [b, T, d]: CLS, or CLS and then the mean of the patches. `prefix` tokens
+ * (CLS and registers) come before the patches. Result [b, d] or [b, 2 d]. */
 typedef enum slad_pool_kind { SLAD_POOL_CLS_MEAN, SLAD_POOL_CLS } slad_pool_kind;
 const slad_tensor *slad_pool(slad_record *record, const slad_tensor *tokens, slad_pool_kind kind, size_t prefix);
 
@@ -43,8 +44,9 @@ const slad_tensor *slad_pool(slad_record *record, const slad_tensor *tokens, sla
  *   labels [b] I32, task_weights [b], kl_weights [b]; step_values: SLAD_STEP_INVERSE_TASK and _KL multiply the sums.
  * L = alpha_student CE(student) + alpha_teacher CE(teacher) + alpha_kl tau^2 KL(teacher || student), the KL's gradient
  * flowing to the student only. Each term is a weighted mean over the whole batch. Adds to `accumulators`
- * [SLAD_ACCUMULATORS], unweighted by alpha: in a fixed order. Returns the per-image terms [b, 4]: CE student, CE teacher,
- * tau^2 KL (each already times weight and inverse sum), unused 0. In a differentiated record its rule hands dz to both. */
+ * [SLAD_ACCUMULATORS], unweighted by alpha: in a fixed order. Returns the per-image terms [b, 4]: CE student, CE
+ * teacher, tau^2 KL (each already times weight and inverse sum), unused 0. In a differentiated record its rule hands dz
+ * to both. */
 typedef struct slad_distillation {
     double alpha_student, alpha_teacher, alpha_kl, tau;
 } slad_distillation;

@@ -18,7 +18,7 @@ enum { SLAD_GROUP_ADAPTERS = 0, SLAD_GROUP_HEADS = 1 };
 enum {
     SLAD_SUM_STUDENT = 0, /* CE of the student, mean */
     SLAD_SUM_TEACHER = 1,
-    SLAD_SUM_KL = 2,          /* with its tau^2 */
+    SLAD_SUM_KL = 2,            /* with its tau^2 */
     SLAD_SUM_STUDENT_RIGHT = 3, /* images whose largest logit is the label's, times task weight and inverse sum */
     SLAD_SUM_TEACHER_RIGHT = 4,
     SLAD_ACCUMULATORS = 8
@@ -26,8 +26,8 @@ enum {
 
 /* What a step reports: tensor "report" [SLAD_REPORT]; the accumulators, then these. */
 enum {
-    SLAD_REPORT_NORM = 8,     /* global gradient norm before clipping */
-    SLAD_REPORT_SKIPPED = 9,  /* 1 if the norm was not finite and the update was skipped */
+    SLAD_REPORT_NORM = 8,    /* global gradient norm before clipping */
+    SLAD_REPORT_SKIPPED = 9, /* 1 if the norm was not finite and the update was skipped */
     SLAD_REPORT = 16
 };
 
