@@ -23,7 +23,8 @@ void slad_log(slad_context *context, slad_log_level level, const char *format, .
 #define SLAD_FAIL_IF(condition, code, ...)                                                                             \
     do {                                                                                                               \
         if (condition) {                                                                                               \
-            status = slad_report(context, (code), #condition, __FILE__, __LINE__, __VA_ARGS__);                        \
+            status = (code); /* said here, so that static analysis sees that it is an error */                         \
+            (void)slad_report(context, status, #condition, __FILE__, __LINE__, __VA_ARGS__);                           \
             goto cleanup;                                                                                              \
         }                                                                                                              \
     } while (0)

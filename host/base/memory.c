@@ -1,6 +1,5 @@
 /* Checked allocation. */
 #include "base/memory.h"
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,20 +45,28 @@ slad_status slad_duplicate(slad_context *context, char **out, const char *text)
     return status;
 }
 
-slad_status slad_format(slad_context *context, char **out, const char *format, ...)
+slad_status slad_format_list(slad_context *context, char **out, const char *format, va_list arguments)
 {
     slad_status status = SLAD_OK;
     *out = NULL;
-    va_list arguments;
-    va_start(arguments, format);
-    const int length = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
+    va_list measured;
+    va_copy(measured, arguments);
+    const int length = vsnprintf(NULL, 0, format, measured);
+    va_end(measured);
     SLAD_FAIL_IF(length < 0, SLAD_ERROR_INTERNAL, "the text \"%s\" cannot be formatted; please report it", format);
     SLAD_TRY(slad_allocate(context, out, (size_t)length + 1, 1, "a formatted text"));
-    va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): the callers start it, the analyzer loses it on the way */
     (void)vsnprintf(*out, (size_t)length + 1, format, arguments);
-    va_end(arguments);
 cleanup:
+    return status;
+}
+
+slad_status slad_format(slad_context *context, char **out, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const slad_status status = slad_format_list(context, out, format, arguments);
+    va_end(arguments);
     return status;
 }
 

@@ -4,7 +4,10 @@
 #define SLAD_BASE_MEMORY_H
 
 #include "base/error.h"
+#include <stdarg.h>
 #include <stddef.h>
+
+/* NOLINTBEGIN(readability-identifier-naming): the two macros only add a cast, and are used like functions */
 
 /* *out becomes count * size zeroed bytes (at least one), or NULL with SLAD_ERROR_OUT_OF_MEMORY and a message that
  * names `what`. Free with slad_release. Typical: SLAD_TRY(slad_allocate(context, &names, n, sizeof *names, "names")) */
@@ -17,12 +20,17 @@ slad_status slad_allocate_bytes(slad_context *context, void **out, size_t count,
     slad_grow_bytes((context), (void **)(array), (capacity), (needed), (size), (what))
 slad_status slad_grow_bytes(slad_context *context, void **array, size_t *capacity, size_t needed, size_t size,
                             const char *what);
+/* NOLINTEND(readability-identifier-naming) */
 
 /* A copy of text, owned by the caller. */
 slad_status slad_duplicate(slad_context *context, char **out, const char *text);
 
 /* A formatted string, owned by the caller. */
 slad_status slad_format(slad_context *context, char **out, const char *format, ...) SLAD_PRINTF(3, 4);
+
+/* The same with the arguments as a list, which is used up. */
+slad_status slad_format_list(slad_context *context, char **out, const char *format, va_list arguments)
+    SLAD_PRINTF(3, 0);
 
 /* Frees what the above gave; NULL is allowed. */
 void slad_release(void *pointer);

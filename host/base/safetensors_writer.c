@@ -93,8 +93,8 @@ static slad_status add_header_entry(slad_safetensors_writer *writer, cJSON *head
                  tensor->name);
     SLAD_TRY(slad_allocate(context, &shape, shape_size, 1, "a shape"));
     slad_safetensors_shape_text(shape, shape_size, entry->shape, entry->rank);
-    (void)snprintf(offsets, sizeof offsets, "[%llu,%llu]", (unsigned long long)begin,
-                   (unsigned long long)(begin + tensor->elements * tensor->element_size));
+    const unsigned long long end = begin + tensor->elements * tensor->element_size;
+    (void)snprintf(offsets, sizeof offsets, "[%llu,%llu]", (unsigned long long)begin, end);
     cJSON *object = cJSON_AddObjectToObject(header, tensor->name);
     const bool added = object &&
                        cJSON_AddStringToObject(object, "dtype", tensor->type == SLAD_SAFETENSORS_F32 ? "F32" : "I64") &&

@@ -1,6 +1,7 @@
 /* Threads, locks, conditions and clocks over POSIX threads. */
 #if defined(__linux__)
-#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): the system's switch for sched_getaffinity */
+/* NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the switch for sched_getaffinity */
+#define _GNU_SOURCE
 #endif
 #include "base/threads.h"
 #include "base/memory.h"

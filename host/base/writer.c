@@ -1,5 +1,6 @@
 /* Writing files: atomically through a temporary file, or line by line at the end of a growing one. */
-#define _XOPEN_SOURCE 700 /* NOLINT(bugprone-reserved-identifier): the system's switch for realpath */
+/* NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the system's switch for realpath */
+#define _XOPEN_SOURCE 700
 #include "base/files.h"
 #include "base/memory.h"
 #include <errno.h>
@@ -125,19 +126,13 @@ slad_status slad_writer_write(slad_writer *writer, const void *bytes, size_t cou
 slad_status slad_writer_printf(slad_writer *writer, const char *format, ...)
 {
     slad_status status = SLAD_OK;
-    slad_context *context = writer->context;
     char *text = NULL;
     va_list arguments;
     va_start(arguments, format);
-    const int length = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
-    SLAD_FAIL_IF(length < 0, SLAD_ERROR_INTERNAL, "the text \"%s\" cannot be formatted; please report it", format);
-    SLAD_TRY(slad_allocate(context, &text, (size_t)length + 1, 1, "text for a file"));
-    va_start(arguments, format);
-    (void)vsnprintf(text, (size_t)length + 1, format, arguments);
-    va_end(arguments);
-    SLAD_TRY(slad_writer_write(writer, text, (size_t)length));
+    SLAD_TRY(slad_format_list(writer->context, &text, format, arguments));
+    SLAD_TRY(slad_writer_write(writer, text, strlen(text)));
 cleanup:
+    va_end(arguments);
     if (status != SLAD_OK) writer->failed = status;
     slad_release(text);
     return status;

@@ -73,7 +73,8 @@ static slad_status open_files(slad_context *context, slad_hf_model *model)
 {
     slad_status status = SLAD_OK;
     char *path = NULL;
-    SLAD_TRY(slad_allocate(context, &model->files, FILE_COUNT_LIMIT, sizeof *model->files, "the files of a model"));
+    SLAD_TRY(
+        slad_allocate(context, &model->files, FILE_COUNT_LIMIT, sizeof(slad_safetensors *), "the files of a model"));
     SLAD_TRY(slad_allocate(context, &model->file_names, FILE_COUNT_LIMIT, sizeof *model->file_names,
                            "the files of a model"));
     SLAD_TRY(slad_path_join(context, &path, model->folder, whole_name));

@@ -11,8 +11,8 @@ typedef enum size_name { END, ONE, HIDDEN, MLP, CHANNELS, PATCH, POSITIONS } siz
 
 typedef struct slot_rule {
     const char *name;
-    size_name sizes[SLAD_HF_MAX_RANK + 1];
     const char *fields;
+    size_name sizes[SLAD_HF_MAX_RANK + 1];
     bool only_with_qkv_bias;
 } slot_rule;
 
@@ -20,39 +20,39 @@ typedef struct slot_rule {
 #define BY_MLP    "\"hidden_size\" and \"mlp_ratio\""
 
 static const slot_rule front_rules[] = {
-    {"embeddings.cls_token", {ONE, ONE, HIDDEN}, BY_HIDDEN, false},
-    {"embeddings.position_embeddings", {ONE, POSITIONS, HIDDEN}, BY_HIDDEN, false},
+    {"embeddings.cls_token", BY_HIDDEN, {ONE, ONE, HIDDEN}, false},
+    {"embeddings.position_embeddings", BY_HIDDEN, {ONE, POSITIONS, HIDDEN}, false},
     {"embeddings.patch_embeddings.projection.weight",
-     {HIDDEN, CHANNELS, PATCH, PATCH},
      "\"hidden_size\", \"num_channels\" and \"patch_size\"",
+     {HIDDEN, CHANNELS, PATCH, PATCH},
      false},
-    {"embeddings.patch_embeddings.projection.bias", {HIDDEN}, BY_HIDDEN, false},
+    {"embeddings.patch_embeddings.projection.bias", BY_HIDDEN, {HIDDEN}, false},
 };
 
 static const slot_rule layer_rules[] = {
-    {"norm1.weight", {HIDDEN}, BY_HIDDEN, false},
-    {"norm1.bias", {HIDDEN}, BY_HIDDEN, false},
-    {"attention.attention.query.weight", {HIDDEN, HIDDEN}, BY_HIDDEN, false},
-    {"attention.attention.query.bias", {HIDDEN}, BY_HIDDEN, true},
-    {"attention.attention.key.weight", {HIDDEN, HIDDEN}, BY_HIDDEN, false},
-    {"attention.attention.key.bias", {HIDDEN}, BY_HIDDEN, true},
-    {"attention.attention.value.weight", {HIDDEN, HIDDEN}, BY_HIDDEN, false},
-    {"attention.attention.value.bias", {HIDDEN}, BY_HIDDEN, true},
-    {"attention.output.dense.weight", {HIDDEN, HIDDEN}, BY_HIDDEN, false},
-    {"attention.output.dense.bias", {HIDDEN}, BY_HIDDEN, false},
-    {"layer_scale1.lambda1", {HIDDEN}, BY_HIDDEN, false},
-    {"norm2.weight", {HIDDEN}, BY_HIDDEN, false},
-    {"norm2.bias", {HIDDEN}, BY_HIDDEN, false},
-    {"mlp.fc1.weight", {MLP, HIDDEN}, BY_MLP, false},
-    {"mlp.fc1.bias", {MLP}, BY_MLP, false},
-    {"mlp.fc2.weight", {HIDDEN, MLP}, BY_MLP, false},
-    {"mlp.fc2.bias", {HIDDEN}, BY_HIDDEN, false},
-    {"layer_scale2.lambda1", {HIDDEN}, BY_HIDDEN, false},
+    {"norm1.weight", BY_HIDDEN, {HIDDEN}, false},
+    {"norm1.bias", BY_HIDDEN, {HIDDEN}, false},
+    {"attention.attention.query.weight", BY_HIDDEN, {HIDDEN, HIDDEN}, false},
+    {"attention.attention.query.bias", BY_HIDDEN, {HIDDEN}, true},
+    {"attention.attention.key.weight", BY_HIDDEN, {HIDDEN, HIDDEN}, false},
+    {"attention.attention.key.bias", BY_HIDDEN, {HIDDEN}, true},
+    {"attention.attention.value.weight", BY_HIDDEN, {HIDDEN, HIDDEN}, false},
+    {"attention.attention.value.bias", BY_HIDDEN, {HIDDEN}, true},
+    {"attention.output.dense.weight", BY_HIDDEN, {HIDDEN, HIDDEN}, false},
+    {"attention.output.dense.bias", BY_HIDDEN, {HIDDEN}, false},
+    {"layer_scale1.lambda1", BY_HIDDEN, {HIDDEN}, false},
+    {"norm2.weight", BY_HIDDEN, {HIDDEN}, false},
+    {"norm2.bias", BY_HIDDEN, {HIDDEN}, false},
+    {"mlp.fc1.weight", BY_MLP, {MLP, HIDDEN}, false},
+    {"mlp.fc1.bias", BY_MLP, {MLP}, false},
+    {"mlp.fc2.weight", BY_MLP, {HIDDEN, MLP}, false},
+    {"mlp.fc2.bias", BY_HIDDEN, {HIDDEN}, false},
+    {"layer_scale2.lambda1", BY_HIDDEN, {HIDDEN}, false},
 };
 
 static const slot_rule back_rules[] = {
-    {"layernorm.weight", {HIDDEN}, BY_HIDDEN, false},
-    {"layernorm.bias", {HIDDEN}, BY_HIDDEN, false},
+    {"layernorm.weight", BY_HIDDEN, {HIDDEN}, false},
+    {"layernorm.bias", BY_HIDDEN, {HIDDEN}, false},
 };
 
 enum {
