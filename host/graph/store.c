@@ -171,6 +171,26 @@ cleanup:
     return status;
 }
 
+slad_status slad_store_view(slad_store *store, const slad_tensor **view, const slad_tensor *tensor, size_t offset,
+                            unsigned rank, const size_t *size, const size_t *stride)
+{
+    slad_context *context = store->context;
+    slad_status status = SLAD_OK;
+    slad_tensor *made = NULL;
+    size_t last = offset;
+    for (unsigned i = 0; i < rank; i++) last += (size[i] - 1) * stride[i];
+    SLAD_FAIL_IF(tensor->offset + last >= tensor->slab->elements, SLAD_ERROR_INTERNAL,
+                 "A view of %s reaches past its memory", tensor->name);
+    SLAD_TRY(add_tensor(store, &made, tensor->name, tensor->element, rank, size));
+    made->slab = tensor->slab;
+    made->offset = tensor->offset + offset;
+    made->needs_gradient = tensor->needs_gradient;
+    for (unsigned i = 0; i < rank; i++) made->stride[i] = stride[i];
+    *view = made;
+cleanup:
+    return status;
+}
+
 size_t slad_store_trained_count(const slad_store *store)
 {
     return store->trained_count;

@@ -38,6 +38,10 @@ slad_status slad_store_trained(slad_store *store, const slad_tensor **tensor, co
 slad_status slad_store_state(slad_store *store, const slad_tensor **tensor, const char *name, slad_element element,
                              unsigned rank, const size_t *size);
 
+/* A part of a tensor of the store, under the same name: a student's share of a teacher's adapter. */
+slad_status slad_store_view(slad_store *store, const slad_tensor **view, const slad_tensor *tensor, size_t offset,
+                            unsigned rank, const size_t *size, const size_t *stride);
+
 size_t slad_store_trained_count(const slad_store *store);
 const slad_trained *slad_store_trained_at(const slad_store *store, size_t index);
 /* NULL if there is none of that name. */

@@ -21,10 +21,10 @@ typedef struct slad_progress {
     const char *activity; /* for example "training" or "evaluating"; valid during the callback */
     uint64_t done;        /* units finished, of total */
     uint64_t total;
-    int32_t epoch;        /* 0-based, -1 if the work has none */
-    double loss;          /* of the last step that was read back */
-    double accuracy;      /* in [0, 1], of the last evaluation or batch */
-    double rate;          /* images a second */
+    int32_t epoch;   /* 0-based, -1 if the work has none */
+    double loss;     /* of the last step that was read back */
+    double accuracy; /* in [0, 1], of the last evaluation or batch */
+    double rate;     /* images a second */
     double seconds_left;
 } slad_progress;
 

@@ -43,8 +43,8 @@ typedef struct slad_device slad_device;
 
 typedef struct slad_device_options {
     /* "P:D" by index, any part of the platform's or device's name, or the driver's short name such as "pocl" (case is
-     * ignored); of several that match the best usable one. NULL: the best GPU, else CPU. Accelerators and custom devices
-     * only when named. Best: GPU before CPU before others, then the most compute units x clock. */
+     * ignored); of several that match the best usable one. NULL: the best GPU, else CPU. Accelerators and custom
+     * devices only when named. Best: GPU before CPU before others, then the most compute units x clock. */
     const char *spec;
     const char *cache_directory;   /* of compiled kernels; NULL: the user's cache folder; "": no cache */
     const char *kernels_directory; /* kernel sources that replace the built-in ones; NULL: built in */
@@ -56,6 +56,46 @@ typedef struct slad_device_options {
 SLAD_API slad_status slad_device_open(slad_context *context, slad_device **device, const slad_device_options *options);
 SLAD_API void slad_device_free(slad_device *device);
 SLAD_API const slad_device_info *slad_device_get_info(const slad_device *device);
+
+/* What an opened device reports and, for its maths, what was measured. */
+typedef struct slad_capabilities {
+    char c_version[128];
+    uint64_t max_parameter_bytes; /* all arguments of a kernel together */
+    size_t max_work_item_sizes[3];
+    unsigned address_bits, native_float_width, preferred_float_width;
+    bool local_memory_is_global, unified_memory, compiler_available, full_profile, denormals, correct_division, fma;
+    bool fp16, fp64, sub_groups;
+    /* Largest error of the device's maths against double over fixed inputs, in units of the last place of a float;
+     * negative: not measured yet. At most 1e9, which also stands for a result that is no number. */
+    double exp_ulp, log_ulp, erf_ulp, rsqrt_ulp, tanh_ulp;
+} slad_capabilities;
+
+/* A setting that kernels and the GEMM dispatcher adapt to, for example "vector_width" = 16. */
+typedef struct slad_device_feature {
+    const char *name;
+    unsigned value;
+} slad_device_feature;
+
+/* A row of the quirk table that applies to this device. */
+typedef struct slad_device_quirk {
+    const char *feature; /* what it sets, or "unusable" */
+    int value;
+    const char *reason, *evidence;
+} slad_device_quirk;
+
+enum { SLAD_MAX_FEATURES = 16, SLAD_MAX_QUIRKS = 32 };
+
+typedef struct slad_device_details {
+    slad_capabilities capabilities;
+    slad_device_feature features[SLAD_MAX_FEATURES];
+    size_t feature_count;
+    slad_device_quirk quirks[SLAD_MAX_QUIRKS];
+    size_t quirk_count;
+} slad_device_details;
+
+/* Fills details; the first call for a device runs its maths probe. Texts live as long as the library. Errors:
+ * SLAD_ERROR_BUILD, SLAD_ERROR_OUT_OF_MEMORY, SLAD_ERROR_INTERNAL. */
+SLAD_API slad_status slad_device_get_details(slad_device *device, slad_device_details *details);
 
 #ifdef __cplusplus
 }

@@ -22,8 +22,8 @@ typedef enum slad_status {
     SLAD_ERROR_OUT_OF_MEMORY = 7, /* host or device memory; the message says what would fit */
     SLAD_ERROR_WRITE = 8,         /* disk full, unwritable */
     SLAD_ERROR_DIVERGED = 9,      /* a loss or gradient is NaN or infinite; the message names the step */
-    SLAD_ERROR_INTERNAL = 70,     /* a broken invariant of slad itself, or a driver call that failed: please report it */
-    SLAD_ERROR_INTERRUPTED = 130  /* the cancel callback said so; a checkpoint was written */
+    SLAD_ERROR_INTERNAL = 70,    /* a broken invariant of slad itself, or a driver call that failed: please report it */
+    SLAD_ERROR_INTERRUPTED = 130 /* the cancel callback said so; a checkpoint was written */
 } slad_status;
 
 /* A short English name of a status, for example "out of memory". Never NULL. */

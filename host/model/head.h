@@ -1,0 +1,28 @@
+/* Classification heads: what they read of the tokens, a linear layer, its initial values. */
+#ifndef SLAD_MODEL_HEAD_H
+#define SLAD_MODEL_HEAD_H
+
+#include "ops/operations.h"
+#include "slad/train.h"
+
+/* Floats that a head of this kind reads: d or 2 d. */
+size_t slad_head_features(slad_head_kind kind, size_t width);
+
+typedef struct slad_head {
+    slad_head_kind kind;
+    const slad_tensor *weight, *bias; /* [classes, features], [classes] */
+} slad_head;
+
+/* Trained "PREFIXhead.weight" from N(0, 0.01^2) and "PREFIXhead.bias" of zeros. `model` and *seed (which must outlive
+ * the store) choose the values: 0 teacher, 1 student. */
+slad_status slad_head_create(slad_head *head, slad_store *store, slad_head_kind kind, size_t width, size_t classes,
+                             const char *prefix, unsigned model, const uint64_t *seed);
+
+/* The same, frozen; fill is called with index 0 for the weight, 1 for the bias. */
+slad_status slad_head_place(slad_head *head, slad_store *store, slad_head_kind kind, size_t width, size_t classes,
+                            const char *prefix, slad_fill fill, const void *user);
+
+/* tokens [b, T, d] to logits [b, classes]. */
+const slad_tensor *slad_head_record(slad_record *record, const slad_head *head, const slad_tensor *tokens);
+
+#endif

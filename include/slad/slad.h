@@ -1,0 +1,20 @@
+/* slad: vision-model adaptation on any OpenCL device. This header brings in all others.
+ *
+ *   slad_context_create   callbacks for log, progress, cancelling; the message of the last error
+ *   slad_device_open      an OpenCL device
+ *   slad_encoder_open     a pre-trained encoder
+ *   slad_dataset_open     images on disk; or fill slad_batch yourself
+ *   slad_trainer_create   a recorded training step; slad_trainer_step feeds it
+ *   slad_run_train        all of it, as `slad train` does
+ */
+#ifndef SLAD_H
+#define SLAD_H
+
+#include "slad/context.h"
+#include "slad/data.h"
+#include "slad/device.h"
+#include "slad/model.h"
+#include "slad/status.h"
+#include "slad/train.h"
+
+#endif

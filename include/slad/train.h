@@ -1,0 +1,160 @@
+/* Training: options, a trainer that is fed batches, and whole runs. */
+#ifndef SLAD_TRAIN_H
+#define SLAD_TRAIN_H
+
+#include "slad/data.h"
+#include "slad/device.h"
+#include "slad/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum slad_method { SLAD_METHOD_SLAD, SLAD_METHOD_JOINT, SLAD_METHOD_LORA, SLAD_METHOD_PROBE } slad_method;
+typedef enum slad_share { SLAD_SHARE_BOTH, SLAD_SHARE_NONE } slad_share;
+typedef enum slad_share_map { SLAD_MAP_EVEN_A, SLAD_MAP_FIRST, SLAD_MAP_LAST } slad_share_map;
+typedef enum slad_head_kind { SLAD_HEAD_CLS_MEAN, SLAD_HEAD_CLS } slad_head_kind;
+typedef enum slad_schedule_kind { SLAD_SCHEDULE_COSINE, SLAD_SCHEDULE_CONSTANT, SLAD_SCHEDULE_POLY } slad_schedule_kind;
+typedef enum slad_augment_kind { SLAD_AUGMENTATION_CROP_FLIP, SLAD_AUGMENTATION_NONE } slad_augment_kind;
+
+typedef struct slad_train_options {
+    slad_method method;
+    uint32_t lora_rank;
+    double lora_alpha; /* the adapters' scale is alpha / rank */
+    slad_share share;  /* set to the method's value by slad_train_options_set_method */
+    slad_share_map share_map;
+    double alpha_student, alpha_teacher, alpha_kl, tau;
+    slad_head_kind head;
+    uint32_t epochs;
+    uint64_t steps; /* 0: epochs decide */
+    uint32_t batch;
+    uint32_t micro_batch; /* 0: the largest that the device's memory plan permits */
+    double learning_rate, head_learning_rate, weight_decay;
+    double clip; /* global norm, 0: off */
+    slad_schedule_kind schedule;
+    double warmup;       /* fraction of the steps */
+    uint32_t image_size; /* 0: the crop size of the student's preprocessor_config.json */
+    slad_position_mode position_mode;
+    slad_augment_kind augment;
+    double crop_scale[2];
+    bool shuffle;
+    uint64_t seed;
+    double eval_every; /* epochs, 0: only at the end */
+    uint32_t workers;  /* loader threads, 0: one a processor */
+} slad_train_options;
+
+/* The defaults of `slad train`. */
+SLAD_API slad_train_options slad_train_options_default(void);
+/* Sets method and the switches that it is a preset over. */
+SLAD_API void slad_train_options_set_method(slad_train_options *options, slad_method method);
+/* Ranges and contradictions; the message names the option as on the command line. Errors: SLAD_ERROR_USAGE. */
+SLAD_API slad_status slad_train_options_check(slad_context *context, const slad_train_options *options);
+
+/* What a step measured, of its forward pass, before its update. Losses are unweighted means; NaN where there is no such
+ * term. */
+typedef struct slad_step_report {
+    uint64_t step; /* 0-based */
+    double loss, loss_student, loss_teacher, loss_kl;
+    double gradient_norm; /* before clipping */
+    double learning_rate; /* of the adapters (of the head for probes) */
+    double accuracy;      /* of the student on the batch */
+    bool skipped;         /* gradients were not finite: nothing was updated */
+} slad_step_report;
+
+typedef struct slad_trainer slad_trainer;
+
+/* Makes a trainer: records the step, computes and logs the memory plan, builds and checks kernels, allocates, uploads.
+ * teacher is NULL for the methods lora and probe. total_steps is what the schedule spans. The encoders, the device and
+ * the context must outlive it. Errors: SLAD_ERROR_USAGE (models that cannot share), SLAD_ERROR_OUT_OF_MEMORY (with what
+ * would fit), SLAD_ERROR_BUILD, SLAD_ERROR_SELF_TEST, SLAD_ERROR_DATA. */
+SLAD_API slad_status slad_trainer_create(slad_context *context, slad_trainer **trainer, slad_device *device,
+                                         const slad_encoder *teacher, const slad_encoder *student, size_t classes,
+                                         size_t image_size, uint64_t total_steps, const slad_train_options *options);
+SLAD_API void slad_trainer_free(slad_trainer *trainer);
+
+/* Enqueues one step over a batch of at most options.batch images and returns without waiting for it. The batch must
+ * stay as it is until the next call of slad_trainer_step or slad_trainer_finish returns. *report (may be NULL) receives
+ * the step before, and *has_report whether there was one. Errors: SLAD_ERROR_DIVERGED naming the step. */
+SLAD_API slad_status slad_trainer_step(slad_trainer *trainer, const slad_batch *batch, slad_step_report *report,
+                                       bool *has_report);
+/* Waits for the last step and reports it. */
+SLAD_API slad_status slad_trainer_finish(slad_trainer *trainer, slad_step_report *report, bool *has_report);
+
+/* Logits of both models for a batch, [batch->count, classes]; either may be NULL. Waits. */
+SLAD_API slad_status slad_trainer_logits(slad_trainer *trainer, float *student, float *teacher,
+                                         const slad_batch *batch);
+
+/* Evaluation of one model over a split. */
+typedef struct slad_evaluation {
+    bool present;
+    uint64_t images;
+    double top1, mean_per_class; /* in [0, 1] */
+    uint64_t *confusion;         /* [classes, classes], rows are labels; owned, slad_evaluation_free */
+    size_t classes;
+} slad_evaluation;
+SLAD_API void slad_evaluation_free(slad_evaluation *evaluation);
+
+/* Writes state.safetensors (all that is trained) and optimizer.safetensors to a folder, atomically. */
+SLAD_API slad_status slad_trainer_save(slad_trainer *trainer, const char *folder);
+/* Replaces trained tensors by those of a safetensors file that holds any subset of them under the names of
+ * state.safetensors. Errors: SLAD_ERROR_DATA for an unknown name or a wrong shape. */
+SLAD_API slad_status slad_trainer_load(slad_trainer *trainer, const char *path);
+/* Writes the merged student as a Hugging Face folder. class_names [classes]. preprocess of the student's folder is
+ * written with the crop set to the image size. */
+SLAD_API slad_status slad_trainer_export_student(slad_trainer *trainer, const char *folder,
+                                                 const char *const *class_names);
+SLAD_API size_t slad_trainer_parameter_count(const slad_trainer *trainer);
+
+/* A whole run, as `slad train` does it: data, trainer, epochs, evaluation, checkpoints, the run folder of design. */
+typedef struct slad_run_options {
+    const char *teacher, *student, *data, *out; /* folders; teacher NULL where the method has none */
+    const char *init;                           /* safetensors of trained tensors to start from, or NULL */
+    bool overwrite, strict_data;
+    slad_train_options train;
+} slad_run_options;
+/* Errors: all of the above; SLAD_ERROR_USAGE when `out` exists without overwrite; SLAD_ERROR_INTERRUPTED after the
+ * cancel callback said so: the checkpoint is written. */
+SLAD_API slad_status slad_run_train(slad_context *context, slad_device *device, const slad_run_options *options);
+
+/* Evaluation of a run (student and teacher) or of a Hugging Face folder with a classifier (student), over the
+ * validation part of the data (its only part for a single tensor file). */
+typedef struct slad_eval_options {
+    const char *model, *data;
+    const char *predictions; /* safetensors with student_logits, teacher_logits, labels; or NULL */
+    uint32_t batch, workers;
+    uint32_t image_size; /* 0: what the run or the model's preprocessor_config.json says */
+    slad_position_mode position_mode;
+    bool strict_data;
+} slad_eval_options;
+SLAD_API slad_status slad_run_eval(slad_context *context, slad_device *device, slad_evaluation *student,
+                                   slad_evaluation *teacher, const slad_eval_options *options);
+
+/* Features of a frozen encoder, or of the adapted ones of a run: last_hidden_state [N,T,d] after the final LayerNorm,
+ * cls [N,d], mean [N,d] of the patches. */
+typedef struct slad_features_options {
+    const char *model, *data, *out;
+    bool teacher; /* of a run: the teacher's features instead of the student's */
+    uint32_t batch, workers;
+    uint32_t image_size;
+    slad_position_mode position_mode;
+    slad_split split;
+    bool strict_data;
+} slad_features_options;
+SLAD_API slad_status slad_run_features(slad_context *context, slad_device *device,
+                                       const slad_features_options *options);
+
+/* Class probabilities of images on disk, [image_count, classes], by a Hugging Face folder with a classifier or a run.
+ * *class_names [*classes] and *probabilities are owned by the caller: slad_predictions_free. */
+typedef struct slad_predictions {
+    float *probabilities;
+    char **class_names;
+    size_t images, classes;
+} slad_predictions;
+SLAD_API slad_status slad_run_predict(slad_context *context, slad_device *device, slad_predictions *predictions,
+                                      const char *model, const char *const *paths, size_t count);
+SLAD_API void slad_predictions_free(slad_predictions *predictions);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
