@@ -1,0 +1,218 @@
+#include "graph/self_test.h"
+#include "ops/kernel_table.h"
+#include "ops/linear_internal.h"
+
+typedef struct linear_parameters {
+    slad_weight weight;
+    bool accumulate; /* of the input gradient */
+} linear_parameters;
+
+/* Inputs of all nodes of this file that read the weight. */
+enum { INPUT_X = 0, INPUT_WEIGHT = 1, INPUT_BIAS = 2, INPUT_ADAPTERS = 3 };
+
+/* linear: y = x W_eff^T + bias */
+
+static slad_status launch_linear(slad_launcher *launcher, const slad_node *node)
+{
+    const linear_parameters *parameters = node->parameters;
+    return slad_launch_gemm(launcher, node->outputs[0], node->inputs[INPUT_X], &parameters->weight,
+                            node->inputs[INPUT_BIAS], false, false);
+}
+
+slad_reference_adapter slad_linear_host_adapter(slad_host *host, const slad_tensor *lora_a, const slad_tensor *lora_b,
+                                                double scale)
+{
+    return (slad_reference_adapter){
+        .lora_a = slad_host_floats(host, lora_a),
+        .lora_b = slad_host_floats(host, lora_b),
+        .rank = lora_a->size[0],
+        .a_stride = lora_a->stride[0],
+        .blocks = lora_b->size[0],
+        .b_block_stride = lora_b->stride[0],
+        .b_row_stride = lora_b->stride[1],
+        .scale = scale,
+    };
+}
+
+static slad_reference_layer host_layer(slad_host *host, const slad_node *node, slad_reference_adapter *adapters,
+                                       size_t rows)
+{
+    const slad_weight *weight = &((const linear_parameters *)node->parameters)->weight;
+    for (unsigned i = 0; i < weight->adapter_count; i++)
+        adapters[i] = slad_linear_host_adapter(host, weight->adapters[i].lora_a, weight->adapters[i].lora_b,
+                                               weight->adapters[i].scale);
+    return (slad_reference_layer){
+        .weight = slad_host_floats(host, weight->weight),
+        .bias = slad_host_floats(host, node->inputs[INPUT_BIAS]),
+        .adapters = adapters,
+        .adapter_count = weight->adapter_count,
+        .rows = rows,
+        .out = weight->weight->size[0],
+        .in = weight->weight->size[1],
+    };
+}
+
+static slad_status reference_linear(slad_host *host, const slad_node *node)
+{
+    const slad_tensor *x = node->inputs[INPUT_X];
+    slad_reference_adapter adapters[SLAD_MAX_ADAPTERS];
+    const slad_reference_layer layer = host_layer(host, node, adapters, slad_tensor_rows(x));
+    return slad_reference_linear(slad_host_context(host), slad_host_floats(host, node->outputs[0]),
+                                 slad_host_floats(host, x), &layer);
+}
+
+/* linear_input_gradient: dx = dy W_eff; its INPUT_X is dy */
+
+static slad_status launch_input_gradient(slad_launcher *launcher, const slad_node *node)
+{
+    const linear_parameters *parameters = node->parameters;
+    return slad_launch_gemm(launcher, node->outputs[0], node->inputs[INPUT_X], &parameters->weight, NULL, true,
+                            parameters->accumulate);
+}
+
+static slad_status reference_input_gradient(slad_host *host, const slad_node *node)
+{
+    const linear_parameters *parameters = node->parameters;
+    const slad_tensor *dy = node->inputs[INPUT_X];
+    slad_reference_adapter adapters[SLAD_MAX_ADAPTERS];
+    const slad_reference_layer layer = host_layer(host, node, adapters, slad_tensor_rows(dy));
+    return slad_reference_linear_input_gradient(slad_host_context(host), slad_host_floats(host, node->outputs[0]),
+                                                slad_host_floats(host, dy), &layer, parameters->accumulate);
+}
+
+static const slad_operation input_gradient_operation = {
+    .name = "linear_input_gradient",
+    .launch = launch_input_gradient,
+    .reference = reference_input_gradient,
+};
+
+/* The gradient rule of linear. Gradients of stored tensors are places of the gradient slabs, so they are always added
+ * to. */
+static slad_status gradient_of_linear(slad_record *record, const slad_node *node)
+{
+    linear_parameters parameters = *(const linear_parameters *)node->parameters;
+    const slad_weight *weight = &parameters.weight;
+    const slad_tensor *x = node->inputs[INPUT_X], *bias = node->inputs[INPUT_BIAS];
+    const slad_tensor *dy = slad_gradient_of(record, node->outputs[0]);
+    if (!dy) return slad_record_status(record);
+    for (unsigned i = 0; i < weight->adapter_count; i++)
+        if (weight->adapters[i].lora_a->needs_gradient || weight->adapters[i].lora_b->needs_gradient)
+            slad_linear_append_adapter_gradient(record, x, dy, &weight->adapters[i]);
+    if (weight->weight->needs_gradient || (bias && bias->needs_gradient))
+        slad_linear_append_weight_gradient(record, x, dy, weight->weight, bias);
+    if (x->needs_gradient) {
+        const slad_tensor *inputs[SLAD_NODE_INPUTS];
+        for (unsigned i = 0; i < node->input_count; i++) inputs[i] = node->inputs[i];
+        inputs[INPUT_X] = dy;
+        inputs[INPUT_BIAS] = NULL;
+        const slad_tensor *dx = slad_gradient_target(record, x, &parameters.accumulate);
+        slad_node *made = slad_record_append(record, &input_gradient_operation, SLAD_PHASE_MICRO_BATCH, inputs,
+                                             node->input_count, &parameters, sizeof parameters);
+        slad_node_writes(record, made, dx);
+    }
+    return slad_record_status(record);
+}
+
+static const slad_operation linear_operation = {
+    .name = "linear",
+    .gradient = gradient_of_linear,
+    .launch = launch_linear,
+    .reference = reference_linear,
+};
+
+/* Weights are packed by the executor and their gradients are places of the gradient slabs, so they must be stored. */
+static bool is_stored(const slad_tensor *tensor)
+{
+    return tensor->slab->kind == SLAD_SLAB_FROZEN || tensor->slab->kind == SLAD_SLAB_TRAINED;
+}
+
+/* Whether all is there and fits; if not, the record has failed. */
+static bool check_weight(slad_record *record, const slad_tensor *x, const slad_tensor *weight, const slad_tensor *bias)
+{
+    char x_shape[96], weight_shape[96];
+    if (slad_record_status(record) != SLAD_OK) return false;
+    if (!x || !weight) return slad_record_fail(record, SLAD_ERROR_INTERNAL, "linear was given no input or no weight");
+    slad_tensor_shape_text(x_shape, x);
+    slad_tensor_shape_text(weight_shape, weight);
+    if (x->rank == 0 || weight->rank != 2 || slad_tensor_columns(x) != weight->size[1])
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL, "linear: input %s %s does not fit weight %s %s", x->name,
+                                x_shape, weight->name, weight_shape);
+    if (!slad_tensor_is_contiguous(x) || !slad_tensor_is_contiguous(weight))
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL, "linear: input %s and weight %s must be contiguous",
+                                x->name, weight->name);
+    if (bias && (slad_tensor_elements(bias) != weight->size[0] || !slad_tensor_is_contiguous(bias)))
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL, "linear: bias %s does not fit weight %s %s", bias->name,
+                                weight->name, weight_shape);
+    if (!is_stored(weight) || (bias && !is_stored(bias)))
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL, "linear: weight %s and its bias must lie in the store",
+                                weight->name);
+    return true;
+}
+
+static bool check_adapter(slad_record *record, const slad_adapter *adapter, const slad_tensor *weight)
+{
+    char a_shape[96], b_shape[96], weight_shape[96];
+    const slad_tensor *lora_a = adapter->lora_a, *lora_b = adapter->lora_b;
+    if (!lora_a || !lora_b)
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL, "linear: an adapter of %s is incomplete", weight->name);
+    slad_tensor_shape_text(a_shape, lora_a);
+    slad_tensor_shape_text(b_shape, lora_b);
+    slad_tensor_shape_text(weight_shape, weight);
+    if (lora_a->rank != 2 || lora_b->rank != 3 || lora_a->size[0] != lora_b->size[2] ||
+        lora_a->size[1] != weight->size[1] || lora_b->size[0] * lora_b->size[1] != weight->size[0])
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL,
+                                "linear: adapter %s %s, %s %s (blocks, rows of a block, rank) does not fit %s %s",
+                                lora_a->name, a_shape, lora_b->name, b_shape, weight->name, weight_shape);
+    if (lora_a->stride[1] != 1 || lora_b->stride[2] != 1 || !is_stored(lora_a) || !is_stored(lora_b))
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL,
+                                "linear: adapter %s, %s must lie in the store, with unit stride in its last size",
+                                lora_a->name, lora_b->name);
+    return true;
+}
+
+const slad_tensor *slad_linear(slad_record *record, const slad_tensor *x, const slad_weight *weight,
+                               const slad_tensor *bias)
+{
+    const slad_tensor *inputs[SLAD_NODE_INPUTS] = {x, weight->weight, bias};
+    const linear_parameters parameters = {.weight = *weight};
+    size_t size[SLAD_MAX_RANK];
+    if (!check_weight(record, x, weight->weight, bias)) return NULL;
+    for (unsigned i = 0; i < weight->adapter_count; i++) {
+        if (!check_adapter(record, &weight->adapters[i], weight->weight)) return NULL;
+        inputs[INPUT_ADAPTERS + 2 * i] = weight->adapters[i].lora_a;
+        inputs[INPUT_ADAPTERS + 2 * i + 1] = weight->adapters[i].lora_b;
+    }
+    for (unsigned i = 0; i < x->rank; i++) size[i] = x->size[i];
+    size[x->rank - 1] = weight->weight->size[0];
+    slad_node *node = slad_record_append(record, &linear_operation, SLAD_PHASE_MICRO_BATCH, inputs,
+                                         INPUT_ADAPTERS + 2 * weight->adapter_count, &parameters, sizeof parameters);
+    return slad_node_output(record, node, x->rank, size);
+}
+
+/* All kernels at once: a trained weight and bias with a trained adapter of odd rank in three blocks. */
+static slad_status self_test(slad_context *context, slad_record *record)
+{
+    const size_t rows = 67, in = 43, out = 57, rank = 5, blocks = 3;
+    (void)context;
+    const slad_tensor *x = slad_record_input(record, "x", SLAD_F32, 2, (const size_t[]){rows, in}, 0);
+    slad_record_require_gradient(record, x);
+    const slad_weight weight = {
+        .weight = slad_self_test_trained(record, "weight", 2, (const size_t[]){out, in}, 0.2),
+        .adapters = {{.lora_a = slad_self_test_trained(record, "lora_A", 2, (const size_t[]){rank, in}, 0.2),
+                      .lora_b = slad_self_test_trained(record, "lora_B", 3,
+                                                       (const size_t[]){blocks, out / blocks, rank}, 0.5),
+                      .scale = 0.75}},
+        .adapter_count = 1,
+    };
+    const slad_tensor *bias = slad_self_test_trained(record, "bias", 1, &out, 1.0);
+    return slad_self_test_differentiate(record, slad_linear(record, x, &weight, bias), "y");
+}
+
+const slad_kernel_row slad_linear_kernels[] = {
+    [SLAD_LINEAR_PACK_FACTOR] = {"linear", "linear_pack_factor", "ttfuuuuuuu", SLAD_WORK_ITEMS, self_test, 1e-4},
+    [SLAD_LINEAR_PROJECT] = {"linear", "linear_project", "tttuuuu", SLAD_WORK_ROWS, self_test, 1e-4},
+    [SLAD_LINEAR_OUTER] = {"linear", "linear_outer", "tttuuuuuu", SLAD_WORK_SINGLE, self_test, 1e-4},
+    [SLAD_LINEAR_COLUMN_SUMS] = {"linear", "linear_column_sums", "ttuuu", SLAD_WORK_ITEMS, self_test, 1e-4},
+    [SLAD_LINEAR_REDUCE] = {"linear", "linear_reduce", "ttuuuuuuuu", SLAD_WORK_ITEMS, self_test, 1e-4},
+};
+const size_t slad_linear_kernel_count = sizeof slad_linear_kernels / sizeof *slad_linear_kernels;

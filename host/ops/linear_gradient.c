@@ -1,0 +1,332 @@
+/* The gradients of a linear layer's trained parts: of each adapter by skinny products, of W and bias by an outer
+ * product over the rows. */
+#include "ops/kernel_table.h"
+#include "ops/linear_internal.h"
+
+/* What cl_kernels/linear.cl works with. */
+enum {
+    OUTER_COLUMNS = 8,
+    RANK_ALIGNMENT = 16, /* a multiple of either RANK_WIDTH */
+    CPU_PROJECT_ROWS = 64,
+    GPU_PROJECT_ROWS = 4,
+    CPU_VECTORS = 16
+};
+/* Most elements of all partial sums of a dW: a large W has parallel work enough without many chunks. */
+#define WEIGHT_PARTIAL_ELEMENTS ((size_t)1 << 20)
+
+static size_t round_up(size_t value, size_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+static size_t divide_up(size_t value, size_t divisor)
+{
+    return (value + divisor - 1) / divisor;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How the sum over rows is cut. Depends on sizes only, so that a result does not depend on the device's compute units:
+ * at most 256 rows a chunk (their partial sums cost little then), fewer where there are few rows, and never more than
+ * 64 chunks. */
+typedef struct row_chunks {
+    size_t rows_per_chunk, count;
+} row_chunks;
+
+static row_chunks cut_rows(size_t rows, size_t most_chunks)
+{
+    const size_t wanted = larger(larger(32, smaller(256, rows / 8)), divide_up(rows, most_chunks));
+    const size_t rows_per_chunk = round_up(wanted, 8);
+    return (row_chunks){rows_per_chunk, divide_up(rows, rows_per_chunk)};
+}
+
+static row_chunks cut_adapter_rows(size_t rows)
+{
+    return cut_rows(rows, 64);
+}
+
+static row_chunks cut_weight_rows(size_t rows, size_t out, size_t in)
+{
+    return cut_rows(rows, larger(1, smaller(64, WEIGHT_PARTIAL_ELEMENTS / (out * in))));
+}
+
+/* A or B seen as [rank, blocks, width] with strides: A has one block of `in`, B has blocks of out / blocks. */
+typedef struct factor {
+    size_t rank, blocks, width, rank_stride, block_stride, width_stride;
+} factor;
+
+static factor factor_of_a(const slad_tensor *lora_a)
+{
+    return (factor){lora_a->size[0], 1, lora_a->size[1], lora_a->stride[0], 0, 1};
+}
+
+static factor factor_of_b(const slad_tensor *lora_b)
+{
+    return (factor){lora_b->size[2], lora_b->size[0], lora_b->size[1], 1, lora_b->stride[0], lora_b->stride[1]};
+}
+
+/* linear_adapter_gradient: dA and dB of one adapter */
+
+typedef struct adapter_parameters {
+    double scale;
+    bool wants_a, wants_b;
+} adapter_parameters;
+
+enum { ADAPTER_X = 0, ADAPTER_DY = 1, ADAPTER_A = 2, ADAPTER_B = 3 };
+/* Scratch first, then dA and dB, as far as they are wanted. */
+enum { SCRATCH_PACKED = 0, SCRATCH_PRODUCT = 1, SCRATCH_PARTIAL = 2, ADAPTER_TARGETS = 3 };
+
+static slad_status launch_outer(slad_launcher *launcher, const slad_tensor *partial, const slad_tensor *left,
+                                const slad_tensor *right, row_chunks chunks, size_t left_columns, size_t left_stride)
+{
+    const slad_features *features = slad_launcher_features(launcher);
+    const size_t columns = slad_tensor_columns(right);
+    const size_t vectors = features->row_lanes == 1 ? CPU_VECTORS : 1;
+    const slad_operand arguments[] = {
+        SLAD_TENSOR(partial),    SLAD_TENSOR(left),      SLAD_TENSOR(right), SLAD_UINT(slad_tensor_rows(right)),
+        SLAD_UINT(left_columns), SLAD_UINT(left_stride), SLAD_UINT(columns), SLAD_UINT(chunks.rows_per_chunk),
+        SLAD_UINT(vectors),
+    };
+    const slad_work work = {
+        .items = {divide_up(columns, vectors * features->vector_width), divide_up(left_columns, OUTER_COLUMNS),
+                  chunks.count},
+        .split_axis = 2,
+    };
+    return slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_OUTER], "", arguments,
+                              sizeof arguments / sizeof *arguments, work);
+}
+
+static slad_status launch_reduce(slad_launcher *launcher, const slad_tensor *target, const slad_tensor *partial,
+                                 size_t chunks, size_t plane_rows, const factor *place)
+{
+    const slad_operand arguments[] = {
+        SLAD_TENSOR(target),
+        SLAD_TENSOR(partial),
+        SLAD_UINT(chunks),
+        SLAD_UINT(plane_rows),
+        SLAD_UINT(place->rank),
+        SLAD_UINT(place->width),
+        SLAD_UINT(place->blocks),
+        SLAD_UINT(place->rank_stride),
+        SLAD_UINT(place->width_stride),
+        SLAD_UINT(place->block_stride),
+    };
+    const slad_work work = {.items = {place->width, place->rank, place->blocks}, .split_axis = 1};
+    return slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_REDUCE], "", arguments,
+                              sizeof arguments / sizeof *arguments, work);
+}
+
+/* product = projected through^T, where `through` is A or B: H = scale x A^T or U = scale dy B. */
+static slad_status launch_project(slad_launcher *launcher, const slad_node *node, const slad_tensor *projected,
+                                  const slad_tensor *through, const factor *place, double scale)
+{
+    const slad_features *features = slad_launcher_features(launcher);
+    const slad_tensor *packed = node->outputs[SCRATCH_PACKED];
+    const size_t rows = slad_tensor_rows(projected), padded = round_up(place->rank, RANK_ALIGNMENT);
+    const size_t rank_width = features->vector_width == 16 ? 16 : 8;
+    const size_t rows_per_group = features->row_lanes == 1 ? CPU_PROJECT_ROWS : GPU_PROJECT_ROWS;
+    slad_status status = SLAD_OK;
+    const slad_operand packing[] = {
+        SLAD_TENSOR(packed),
+        SLAD_TENSOR(through),
+        SLAD_FLOAT(scale),
+        SLAD_UINT(place->rank),
+        SLAD_UINT(padded),
+        SLAD_UINT(place->width),
+        SLAD_UINT(place->blocks),
+        SLAD_UINT(place->rank_stride),
+        SLAD_UINT(place->width_stride),
+        SLAD_UINT(place->block_stride),
+    };
+    const slad_operand projecting[] = {
+        SLAD_TENSOR(node->outputs[SCRATCH_PRODUCT]), SLAD_TENSOR(projected), SLAD_TENSOR(packed),       SLAD_UINT(rows),
+        SLAD_UINT(slad_tensor_columns(projected)),   SLAD_UINT(padded),      SLAD_UINT(rows_per_group),
+    };
+    SLAD_TRY(slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_PACK_FACTOR], "", packing,
+                                sizeof packing / sizeof *packing,
+                                (slad_work){.items = {padded, place->width, place->blocks}, .split_axis = 1}));
+    SLAD_TRY(slad_launch_kernel(
+        launcher, &slad_linear_kernels[SLAD_LINEAR_PROJECT], "", projecting, sizeof projecting / sizeof *projecting,
+        (slad_work){.items = {features->row_lanes, divide_up(rows, rows_per_group), divide_up(place->rank, rank_width)},
+                    .split_axis = 1}));
+cleanup:
+    return status;
+}
+
+/* One factor's gradient: target += scale (projected through^T)^T other, with the strides of the factor. */
+typedef struct factor_gradient {
+    const slad_tensor *target, *projected, *through, *other;
+    factor through_place, target_place;
+} factor_gradient;
+
+static slad_status launch_factor_gradient(slad_launcher *launcher, const slad_node *node,
+                                          const factor_gradient *gradient)
+{
+    const slad_tensor *partial = node->outputs[SCRATCH_PARTIAL];
+    const double scale = ((const adapter_parameters *)node->parameters)->scale;
+    const row_chunks chunks = cut_adapter_rows(slad_tensor_rows(gradient->other));
+    const size_t rank = gradient->target_place.rank;
+    const size_t plane_rows = round_up(rank, OUTER_COLUMNS), padded = round_up(rank, RANK_ALIGNMENT);
+    slad_status status = SLAD_OK;
+    SLAD_TRY(launch_project(launcher, node, gradient->projected, gradient->through, &gradient->through_place, scale));
+    SLAD_TRY(
+        launch_outer(launcher, partial, node->outputs[SCRATCH_PRODUCT], gradient->other, chunks, plane_rows, padded));
+    SLAD_TRY(launch_reduce(launcher, gradient->target, partial, chunks.count, plane_rows, &gradient->target_place));
+cleanup:
+    return status;
+}
+
+static slad_status launch_adapter_gradient(slad_launcher *launcher, const slad_node *node)
+{
+    const adapter_parameters *parameters = node->parameters;
+    const slad_tensor *x = node->inputs[ADAPTER_X], *dy = node->inputs[ADAPTER_DY];
+    const slad_tensor *lora_a = node->inputs[ADAPTER_A], *lora_b = node->inputs[ADAPTER_B];
+    slad_status status = SLAD_OK;
+    unsigned target = ADAPTER_TARGETS;
+    if (parameters->wants_a) {
+        const factor_gradient gradient = {node->outputs[target++], dy, lora_b, x, factor_of_b(lora_b),
+                                          factor_of_a(lora_a)};
+        SLAD_TRY(launch_factor_gradient(launcher, node, &gradient));
+    }
+    if (parameters->wants_b) {
+        const factor_gradient gradient = {node->outputs[target], x, lora_a, dy, factor_of_a(lora_a),
+                                          factor_of_b(lora_b)};
+        SLAD_TRY(launch_factor_gradient(launcher, node, &gradient));
+    }
+cleanup:
+    return status;
+}
+
+static slad_status reference_adapter_gradient(slad_host *host, const slad_node *node)
+{
+    const adapter_parameters *parameters = node->parameters;
+    const slad_tensor *x = node->inputs[ADAPTER_X], *dy = node->inputs[ADAPTER_DY];
+    const slad_reference_adapter adapter =
+        slad_linear_host_adapter(host, node->inputs[ADAPTER_A], node->inputs[ADAPTER_B], parameters->scale);
+    const unsigned place_of_b = ADAPTER_TARGETS + (parameters->wants_a ? 1 : 0);
+    return slad_reference_linear_adapter_gradient(
+        slad_host_context(host), slad_host_floats(host, parameters->wants_a ? node->outputs[ADAPTER_TARGETS] : NULL),
+        slad_host_floats(host, parameters->wants_b ? node->outputs[place_of_b] : NULL), slad_host_floats(host, x),
+        slad_host_floats(host, dy), &adapter, slad_tensor_rows(x), slad_tensor_columns(dy), slad_tensor_columns(x));
+}
+
+static const slad_operation adapter_gradient_operation = {
+    .name = "linear_adapter_gradient",
+    .launch = launch_adapter_gradient,
+    .reference = reference_adapter_gradient,
+};
+
+void slad_linear_append_adapter_gradient(slad_record *record, const slad_tensor *x, const slad_tensor *dy,
+                                         const slad_adapter *adapter)
+{
+    const slad_tensor *lora_a = adapter->lora_a, *lora_b = adapter->lora_b;
+    const adapter_parameters parameters = {adapter->scale, lora_a->needs_gradient, lora_b->needs_gradient};
+    const slad_tensor *inputs[] = {x, dy, lora_a, lora_b};
+    const size_t rows = slad_tensor_rows(x), rank = lora_a->size[0];
+    const size_t in = slad_tensor_columns(x), out = slad_tensor_columns(dy);
+    /* Each factor's gradient projects through the other factor and is as wide as the other activation. */
+    const size_t widest_through = larger(parameters.wants_a ? out : 0, parameters.wants_b ? in : 0);
+    const size_t widest_target = larger(parameters.wants_a ? in : 0, parameters.wants_b ? out : 0);
+    const size_t padded = round_up(rank, RANK_ALIGNMENT);
+    bool accumulate;
+    slad_node *node = slad_record_append(record, &adapter_gradient_operation, SLAD_PHASE_MICRO_BATCH, inputs, 4,
+                                         &parameters, sizeof parameters);
+    (void)slad_node_scratch(record, node, widest_through * padded);
+    (void)slad_node_scratch(record, node, rows * padded);
+    (void)slad_node_scratch(record, node, cut_adapter_rows(rows).count * round_up(rank, OUTER_COLUMNS) * widest_target);
+    if (parameters.wants_a) slad_node_writes(record, node, slad_gradient_target(record, lora_a, &accumulate));
+    if (parameters.wants_b) slad_node_writes(record, node, slad_gradient_target(record, lora_b, &accumulate));
+}
+
+/* linear_weight_gradient: dW and dbias, where W itself is trained */
+
+typedef struct weight_parameters {
+    bool wants_weight, wants_bias;
+} weight_parameters;
+
+enum { WEIGHT_X = 0, WEIGHT_DY = 1 };
+/* Scratch first, then dW and dbias, as far as they are wanted. */
+enum { WEIGHT_PARTIAL = 0, WEIGHT_TARGETS = 1 };
+
+static slad_status launch_bias_gradient(slad_launcher *launcher, const slad_node *node, const slad_tensor *target)
+{
+    const slad_tensor *dy = node->inputs[WEIGHT_DY], *partial = node->outputs[WEIGHT_PARTIAL];
+    const size_t out = slad_tensor_columns(dy);
+    const row_chunks chunks = cut_weight_rows(slad_tensor_rows(dy), out, 1);
+    const factor place = {.rank = 1, .blocks = 1, .width = out, .width_stride = 1};
+    const slad_operand arguments[] = {
+        SLAD_TENSOR(partial),
+        SLAD_TENSOR(dy),
+        SLAD_UINT(slad_tensor_rows(dy)),
+        SLAD_UINT(out),
+        SLAD_UINT(chunks.rows_per_chunk),
+    };
+    slad_status status = SLAD_OK;
+    SLAD_TRY(slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_COLUMN_SUMS], "", arguments,
+                                sizeof arguments / sizeof *arguments,
+                                (slad_work){.items = {out, chunks.count}, .split_axis = 1}));
+    SLAD_TRY(launch_reduce(launcher, target, partial, chunks.count, 1, &place));
+cleanup:
+    return status;
+}
+
+static slad_status launch_weight_gradient(slad_launcher *launcher, const slad_node *node)
+{
+    const weight_parameters *parameters = node->parameters;
+    const slad_tensor *x = node->inputs[WEIGHT_X], *dy = node->inputs[WEIGHT_DY];
+    const slad_tensor *partial = node->outputs[WEIGHT_PARTIAL];
+    const size_t out = slad_tensor_columns(dy), in = slad_tensor_columns(x);
+    unsigned target = WEIGHT_TARGETS;
+    slad_status status = SLAD_OK;
+    if (parameters->wants_weight) {
+        const row_chunks chunks = cut_weight_rows(slad_tensor_rows(x), out, in);
+        const factor place = {.rank = out, .blocks = 1, .width = in, .rank_stride = in, .width_stride = 1};
+        SLAD_TRY(launch_outer(launcher, partial, dy, x, chunks, out, out));
+        SLAD_TRY(launch_reduce(launcher, node->outputs[target++], partial, chunks.count, out, &place));
+    }
+    if (parameters->wants_bias) SLAD_TRY(launch_bias_gradient(launcher, node, node->outputs[target]));
+cleanup:
+    return status;
+}
+
+static slad_status reference_weight_gradient(slad_host *host, const slad_node *node)
+{
+    const weight_parameters *parameters = node->parameters;
+    const slad_tensor *x = node->inputs[WEIGHT_X], *dy = node->inputs[WEIGHT_DY];
+    const unsigned place_of_bias = WEIGHT_TARGETS + (parameters->wants_weight ? 1 : 0);
+    slad_reference_linear_weight_gradient(
+        slad_host_floats(host, parameters->wants_weight ? node->outputs[WEIGHT_TARGETS] : NULL),
+        slad_host_floats(host, parameters->wants_bias ? node->outputs[place_of_bias] : NULL), slad_host_floats(host, x),
+        slad_host_floats(host, dy), slad_tensor_rows(x), slad_tensor_columns(dy), slad_tensor_columns(x));
+    return SLAD_OK;
+}
+
+static const slad_operation weight_gradient_operation = {
+    .name = "linear_weight_gradient",
+    .launch = launch_weight_gradient,
+    .reference = reference_weight_gradient,
+};
+
+void slad_linear_append_weight_gradient(slad_record *record, const slad_tensor *x, const slad_tensor *dy,
+                                        const slad_tensor *weight, const slad_tensor *bias)
+{
+    const weight_parameters parameters = {weight->needs_gradient, bias && bias->needs_gradient};
+    const slad_tensor *inputs[] = {x, dy};
+    const size_t rows = slad_tensor_rows(x), in = slad_tensor_columns(x), out = slad_tensor_columns(dy);
+    const size_t of_weight = parameters.wants_weight ? cut_weight_rows(rows, out, in).count * out * in : 0;
+    const size_t of_bias = parameters.wants_bias ? cut_weight_rows(rows, out, 1).count * out : 0;
+    bool accumulate;
+    slad_node *node = slad_record_append(record, &weight_gradient_operation, SLAD_PHASE_MICRO_BATCH, inputs, 2,
+                                         &parameters, sizeof parameters);
+    (void)slad_node_scratch(record, node, larger(of_weight, of_bias));
+    if (parameters.wants_weight) slad_node_writes(record, node, slad_gradient_target(record, weight, &accumulate));
+    if (parameters.wants_bias) slad_node_writes(record, node, slad_gradient_target(record, bias, &accumulate));
+}
