@@ -40,7 +40,8 @@ const char *slad_executor_description(const slad_executor *executor);
  * SLAD_PHASE_STEP counts as an update of the trained values. */
 slad_status slad_executor_run(slad_executor *executor, const slad_record *record, slad_phase phase);
 
-/* A point in the queue that can be waited for. */
+/* A point in the queue that can be waited for. Work is done in order: a ticket given to several copies moves on to the
+ * latest, and waiting for it waits for all of them. */
 typedef struct slad_ticket {
     void *event; /* NULL: nothing to wait for */
 } slad_ticket;

@@ -320,6 +320,12 @@ cleanup:
     return status;
 }
 
+static void move_ticket(slad_ticket *ticket, cl_event event)
+{
+    if (ticket->event) clReleaseEvent(ticket->event);
+    ticket->event = event;
+}
+
 static slad_status opencl_upload(slad_executor *base, const slad_record *record, const slad_tensor *tensor,
                                  const void *source, slad_ticket *ticket)
 {
@@ -333,7 +339,7 @@ static slad_status opencl_upload(slad_executor *base, const slad_record *record,
     SLAD_CL_TRY(clEnqueueWriteBuffer(device->queue, place.buffer, CL_FALSE, place.offset * sizeof(float),
                                      slad_tensor_elements(tensor) * sizeof(float), source, 0, NULL, &event));
     if (tensor->slab->kind == SLAD_SLAB_TRAINED) executor->weights_stale = true;
-    ticket->event = event;
+    move_ticket(ticket, event);
 cleanup:
     return status;
 }
@@ -352,7 +358,7 @@ static slad_status opencl_download(slad_executor *base, const slad_record *recor
                                     slad_tensor_elements(tensor) * sizeof(float), destination, 0, NULL, &event));
     SLAD_CL_TRY(clFlush(device->queue));
 cleanup:
-    ticket->event = event; /* even after an error, so that the caller's wait ends the copy */
+    if (event) move_ticket(ticket, event); /* even after an error, so that the caller's wait ends the copy */
     return status;
 }
 

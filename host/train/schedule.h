@@ -1,0 +1,15 @@
+/* The learning-rate schedule: a factor of the base rate, a function of the step alone. */
+#ifndef SLAD_TRAIN_SCHEDULE_H
+#define SLAD_TRAIN_SCHEDULE_H
+
+#include "slad/train.h"
+
+/* Warm-up steps: warmup * total, rounded up. */
+uint64_t slad_schedule_warmup_steps(double warmup, uint64_t total);
+
+/* The factor of `step` (0-based) of `total`: step / W during the W warm-up steps, so the first is 0; then, with
+ * p = (step - W) / (total - W): cosine (1 + cos(pi p)) / 2, constant 1, poly (1 - p)^0.9. As transformers'
+ * get_cosine_schedule_with_warmup. Without warm-up the first factor is 1. */
+double slad_schedule_factor(slad_schedule_kind kind, double warmup, uint64_t step, uint64_t total);
+
+#endif

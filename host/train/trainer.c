@@ -1,0 +1,271 @@
+/* Making a trainer: networks, records, memory plan. */
+#include "train/trainer.h"
+#include "base/memory.h"
+#include <string.h>
+
+#define MIB (1024.0 * 1024.0)
+
+uint64_t slad_trainer_memory_limit(const slad_device *device)
+{
+    const uint64_t total = device->info.global_memory;
+    return device->capabilities.unified_memory ? total / 10 * 6 : total / 10 * 8;
+}
+
+uint32_t slad_trainer_micro_batch(const slad_trainer *trainer)
+{
+    return trainer->micro_batch;
+}
+
+const slad_memory_plan *slad_trainer_plan(const slad_trainer *trainer)
+{
+    return &trainer->plan;
+}
+
+size_t slad_trainer_parameter_count(const slad_trainer *trainer)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < slad_store_trained_count(trainer->store); i++)
+        count += slad_tensor_elements(slad_store_trained_at(trainer->store, i)->tensor);
+    return count;
+}
+
+/* Gives back all that build made, but not what the caller of slad_trainer_create gave. */
+static void dismantle(slad_trainer *trainer)
+{
+    slad_executor_free(trainer->executor);
+    slad_record_free(trainer->training.record);
+    slad_record_free(trainer->evaluation.record);
+    slad_network_free(&trainer->teacher);
+    slad_network_free(&trainer->student);
+    slad_store_free(trainer->store);
+    trainer->executor = NULL;
+    trainer->training = trainer->evaluation = (slad_pass){0};
+    trainer->store = NULL;
+}
+
+void slad_trainer_free(slad_trainer *trainer)
+{
+    if (!trainer) return;
+    for (int i = 0; i < 2; i++)
+        if (trainer->executor) (void)slad_executor_wait(trainer->executor, &trainer->flights[i].ticket);
+    dismantle(trainer);
+    for (int i = 0; i < 2; i++) {
+        slad_release(trainer->flights[i].pixels);
+        slad_release(trainer->flights[i].labels);
+        slad_release(trainer->flights[i].task_weights);
+        slad_release(trainer->flights[i].kl_weights);
+    }
+    slad_release(trainer);
+}
+
+static slad_status place_backbone(slad_trainer *trainer, slad_network *network, const slad_encoder *encoder,
+                                  const char *prefix)
+{
+    if (!encoder) return SLAD_OK;
+    network->present = true;
+    return slad_backbone_create(trainer->context, &network->backbone, trainer->store, encoder, trainer->image_size,
+                                trainer->options.position_mode, prefix);
+}
+
+/* Adapters before heads, the teacher before the student: the order of the trained slabs, and so of the optimizer. */
+static slad_status place_trained(slad_trainer *trainer)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    const slad_train_options *options = &trainer->options;
+    const slad_encoder_info *student = slad_encoder_get_info(trainer->student_encoder);
+    const slad_encoder_info *teacher =
+        trainer->teacher_encoder ? slad_encoder_get_info(trainer->teacher_encoder) : NULL;
+    if (teacher) {
+        SLAD_TRY(slad_network_allocate_adapters(context, &trainer->teacher));
+        SLAD_TRY(slad_adapters_create(context, trainer->teacher.adapters, trainer->store, teacher, "teacher.", 0,
+                                      &trainer->adapter_options));
+    }
+    if (options->method != SLAD_METHOD_PROBE) {
+        SLAD_TRY(slad_network_allocate_adapters(context, &trainer->student));
+        if (teacher && options->share == SLAD_SHARE_BOTH)
+            SLAD_TRY(slad_adapters_share(context, trainer->student.adapters, trainer->store, trainer->teacher.adapters,
+                                         student, teacher, &trainer->adapter_options));
+        else
+            SLAD_TRY(slad_adapters_create(context, trainer->student.adapters, trainer->store, student, "student.", 1,
+                                          &trainer->adapter_options));
+    }
+    if (teacher)
+        SLAD_TRY(slad_head_create(&trainer->teacher.head, trainer->store, options->head, teacher->width,
+                                  trainer->classes, "teacher.", 0, &trainer->options.seed));
+    SLAD_TRY(slad_head_create(&trainer->student.head, trainer->store, options->head, student->width, trainer->classes,
+                              "student.", 1, &trainer->options.seed));
+cleanup:
+    return status;
+}
+
+static slad_status place_state(slad_trainer *trainer)
+{
+    slad_status status = SLAD_OK;
+    const size_t values = SLAD_STEP_VALUES, sums = SLAD_ACCUMULATORS, report = SLAD_REPORT;
+    SLAD_TRY(slad_store_state(trainer->store, &trainer->step_values, "step_values", SLAD_F32, 1, &values));
+    SLAD_TRY(slad_store_state(trainer->store, &trainer->accumulators, "accumulators", SLAD_F32, 1, &sums));
+    SLAD_TRY(slad_store_state(trainer->store, &trainer->report, "report", SLAD_F32, 1, &report));
+cleanup:
+    return status;
+}
+
+/* Records what both passes share. */
+static slad_status record_forward(slad_trainer *trainer, slad_pass *pass, const char *name)
+{
+    slad_status status = SLAD_OK;
+    const size_t size[4] = {trainer->micro_batch, 3, trainer->image_size, trainer->image_size};
+    SLAD_TRY(slad_record_create(trainer->context, &pass->record, trainer->store, name));
+    pass->pixels = slad_record_input(pass->record, "pixels", SLAD_F32, 4, size, 0);
+    pass->teacher_logits = slad_network_logits(pass->record, &trainer->teacher, pass->pixels);
+    pass->student_logits = slad_network_logits(pass->record, &trainer->student, pass->pixels);
+    SLAD_TRY(slad_record_status(pass->record));
+cleanup:
+    return status;
+}
+
+static slad_status record_training(slad_trainer *trainer)
+{
+    slad_status status = SLAD_OK;
+    slad_pass *pass = &trainer->training;
+    const slad_train_options *options = &trainer->options;
+    const size_t rows = trainer->micro_batch;
+    const slad_distillation losses = {options->alpha_student, options->alpha_teacher, options->alpha_kl, options->tau};
+    SLAD_TRY(record_forward(trainer, pass, "the training step"));
+    pass->labels = slad_record_input(pass->record, "labels", SLAD_I32, 1, &rows, (uint32_t)trainer->classes);
+    pass->task_weights = slad_record_input(pass->record, "task_weights", SLAD_F32, 1, &rows, 0);
+    pass->kl_weights = slad_record_input(pass->record, "kl_weights", SLAD_F32, 1, &rows, 0);
+    (void)slad_distillation_loss(pass->record, pass->student_logits, pass->teacher_logits, pass->labels,
+                                 pass->task_weights, pass->kl_weights, trainer->step_values, trainer->accumulators,
+                                 &losses);
+    SLAD_TRY(slad_record_differentiate(pass->record));
+    SLAD_TRY(slad_optimizer(pass->record, trainer->step_values, trainer->accumulators, trainer->report, options->clip));
+    SLAD_TRY(slad_record_status(pass->record));
+cleanup:
+    return status;
+}
+
+static slad_status record_evaluation(slad_trainer *trainer)
+{
+    slad_status status = SLAD_OK;
+    slad_pass *pass = &trainer->evaluation;
+    SLAD_TRY(record_forward(trainer, pass, "evaluation"));
+    slad_record_output(pass->record, pass->student_logits, "student_logits");
+    slad_record_output(pass->record, pass->teacher_logits, "teacher_logits");
+    SLAD_TRY(slad_record_status(pass->record));
+cleanup:
+    return status;
+}
+
+/* Records everything for one size of micro-batch and plans it; nothing is allocated on the device. */
+static slad_status build(slad_trainer *trainer, uint32_t micro_batch)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    trainer->micro_batch = micro_batch;
+    SLAD_TRY(
+        slad_store_create(context, &trainer->store, (size_t)(trainer->device->info.max_allocation / sizeof(float))));
+    SLAD_TRY(place_backbone(trainer, &trainer->teacher, trainer->teacher_encoder, "teacher.model."));
+    SLAD_TRY(place_backbone(trainer, &trainer->student, trainer->student_encoder, "student.model."));
+    SLAD_TRY(place_trained(trainer));
+    SLAD_TRY(place_state(trainer));
+    SLAD_TRY(record_training(trainer));
+    SLAD_TRY(record_evaluation(trainer));
+    SLAD_TRY(slad_executor_create_opencl(context, &trainer->executor, trainer->store, trainer->device, NULL));
+    SLAD_TRY(slad_executor_add(trainer->executor, trainer->training.record));
+    SLAD_TRY(slad_executor_add(trainer->executor, trainer->evaluation.record));
+    SLAD_TRY(slad_executor_plan(trainer->executor, &trainer->plan));
+cleanup:
+    return status;
+}
+
+static void log_plan(const slad_trainer *trainer)
+{
+    const slad_memory_plan *plan = &trainer->plan;
+    slad_log(
+        trainer->context, SLAD_LOG_INFO,
+        "Memory plan for micro-batches of %u: weights %.1f MiB, trained values with gradients and moments %.1f MiB, "
+        "activations %.1f MiB, batch %.1f MiB, scratch %.1f MiB: %.1f of the device's %.0f MiB",
+        trainer->micro_batch, (double)(plan->frozen + plan->packed) / MIB,
+        (double)(plan->trained + plan->gradients + plan->moments) / MIB, (double)plan->arena / MIB,
+        (double)(plan->inputs + plan->state) / MIB, (double)(plan->gemm_scratch + plan->staging) / MIB,
+        (double)plan->device_total / MIB, (double)trainer->device->info.global_memory / MIB);
+}
+
+/* The given micro-batch, or for 0 the first of batch, batch / 2, ... 1 (rounded up) whose plan fits. */
+static slad_status choose_micro_batch(slad_trainer *trainer)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    const uint64_t limit = slad_trainer_memory_limit(trainer->device);
+    const bool automatic = trainer->options.micro_batch == 0;
+    uint32_t micro_batch = automatic ? trainer->options.batch : trainer->options.micro_batch;
+    for (;;) {
+        status = build(trainer, micro_batch);
+        const bool too_large =
+            status == SLAD_ERROR_OUT_OF_MEMORY || (status == SLAD_OK && trainer->plan.device_total > limit);
+        if (!automatic || !too_large || micro_batch == 1) break;
+        dismantle(trainer);
+        micro_batch = (micro_batch + 1) / 2;
+    }
+    SLAD_TRY(status);
+    SLAD_FAIL_IF(automatic && trainer->plan.device_total > limit, SLAD_ERROR_OUT_OF_MEMORY,
+                 "Even one image at a time needs %.0f MiB, but %.0f of the %.0f MiB of device %s can be used; choose a "
+                 "smaller model or --image-size",
+                 (double)trainer->plan.device_total / MIB, (double)limit / MIB,
+                 (double)trainer->device->info.global_memory / MIB, trainer->device->info.name);
+    log_plan(trainer);
+cleanup:
+    return status;
+}
+
+/* Host rows for a last micro-batch that is not covered by the caller's batch. */
+static slad_status allocate_flights(slad_trainer *trainer)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    const size_t rows = trainer->micro_batch, pixels = rows * 3 * trainer->image_size * trainer->image_size;
+    for (int i = 0; i < 2; i++) {
+        slad_flight *flight = &trainer->flights[i];
+        SLAD_TRY(slad_allocate(context, &flight->pixels, pixels, sizeof *flight->pixels, "a padded batch"));
+        SLAD_TRY(slad_allocate(context, &flight->labels, rows, sizeof *flight->labels, "a padded batch"));
+        SLAD_TRY(slad_allocate(context, &flight->task_weights, rows, sizeof(float), "a padded batch"));
+        SLAD_TRY(slad_allocate(context, &flight->kl_weights, rows, sizeof(float), "a padded batch"));
+    }
+cleanup:
+    return status;
+}
+
+slad_status slad_trainer_create(slad_context *context, slad_trainer **trainer, slad_device *device,
+                                const slad_encoder *teacher, const slad_encoder *student, size_t classes,
+                                size_t image_size, uint64_t total_steps, const slad_train_options *options)
+{
+    slad_status status = SLAD_OK;
+    slad_trainer *made = NULL;
+    const bool joint = options->method == SLAD_METHOD_SLAD || options->method == SLAD_METHOD_JOINT;
+    *trainer = NULL;
+    SLAD_TRY(slad_train_options_check(context, options));
+    SLAD_FAIL_IF(joint != (teacher != NULL), SLAD_ERROR_USAGE,
+                 joint ? "This method trains a teacher beside the student: give --teacher DIR"
+                       : "This method trains the student alone: leave --teacher out");
+    SLAD_FAIL_IF(classes < 2, SLAD_ERROR_DATA, "There must be at least two classes, not %zu", classes);
+    SLAD_TRY(slad_allocate(context, &made, 1, sizeof *made, "the trainer"));
+    made->context = context;
+    made->device = device;
+    made->options = *options;
+    made->adapter_options =
+        (slad_adapter_options){options->lora_rank, options->lora_alpha, options->share_map, options->seed};
+    made->teacher_encoder = teacher;
+    made->student_encoder = student;
+    made->classes = classes;
+    made->image_size = image_size;
+    made->total_steps = total_steps;
+    SLAD_TRY(choose_micro_batch(made));
+    SLAD_TRY(allocate_flights(made));
+    SLAD_TRY(slad_executor_allocate(made->executor));
+    *trainer = made;
+    made = NULL;
+cleanup:
+    slad_trainer_free(made);
+    return status;
+}

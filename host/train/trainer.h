@@ -1,0 +1,55 @@
+/* The inside of a trainer, shared by trainer.c (making it), trainer_step.c (running it) and trainer_state.c (files). */
+#ifndef SLAD_TRAIN_TRAINER_H
+#define SLAD_TRAIN_TRAINER_H
+
+#include "graph/executor.h"
+#include "model/network.h"
+#include "slad/train.h"
+
+/* One forward pass as a record: its inputs and what is read back. */
+typedef struct slad_pass {
+    slad_record *record;
+    const slad_tensor *pixels, *labels, *task_weights, *kl_weights; /* the last three in training only */
+    const slad_tensor *student_logits, *teacher_logits;
+} slad_pass;
+
+/* What a step in flight reads and writes on the host. Two of them take turns, so that the host prepares one while the
+ * device works on the other. */
+typedef struct slad_flight {
+    float step_values[SLAD_STEP_VALUES];
+    float report[SLAD_REPORT];
+    float *pixels; /* a last micro-batch that the caller's batch does not cover, [micro_batch, 3, H, W] */
+    int32_t *labels;
+    float *task_weights, *kl_weights;
+    slad_ticket ticket;
+    uint64_t step;
+    double learning_rate;
+    bool under_way;
+} slad_flight;
+
+struct slad_trainer {
+    slad_context *context;
+    slad_device *device;
+    slad_train_options options;
+    slad_adapter_options adapter_options;
+    const slad_encoder *teacher_encoder, *student_encoder; /* teacher NULL: student alone */
+    size_t classes, image_size;
+    uint64_t total_steps, step;
+    uint32_t micro_batch;
+    slad_store *store;
+    slad_executor *executor;
+    slad_network teacher, student;
+    slad_pass training, evaluation;
+    const slad_tensor *step_values, *accumulators, *report;
+    slad_memory_plan plan;
+    slad_flight flights[2];
+};
+
+/* Bytes that a plan may take of the device: its total memory less what drivers, the host (where memory is shared) and
+ * the display need. A function of the device's totals only, so that the same machine always chooses the same. */
+uint64_t slad_trainer_memory_limit(const slad_device *device);
+/* The micro-batch in use, for config.json. */
+uint32_t slad_trainer_micro_batch(const slad_trainer *trainer);
+const slad_memory_plan *slad_trainer_plan(const slad_trainer *trainer);
+
+#endif

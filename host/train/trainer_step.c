@@ -1,0 +1,207 @@
+/* Running a trainer: steps that overlap with the host by one, and logits. */
+#include "base/memory.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+#include <math.h>
+#include <string.h>
+
+#define BETA_1 0.9
+#define BETA_2 0.999
+
+/* The rows of one micro-batch on the host. */
+typedef struct slad_rows {
+    const float *pixels;
+    const int32_t *labels;
+    const float *task_weights, *kl_weights;
+} slad_rows;
+
+static slad_status check_batch(const slad_trainer *trainer, const slad_batch *batch)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    SLAD_FAIL_IF(batch->height != trainer->image_size || batch->width != trainer->image_size, SLAD_ERROR_DATA,
+                 "A batch of %zu x %zu pixels does not fit a trainer for %zu x %zu", batch->height, batch->width,
+                 trainer->image_size, trainer->image_size);
+    SLAD_FAIL_IF(batch->count > trainer->options.batch || batch->count > batch->capacity, SLAD_ERROR_DATA,
+                 "A batch of %zu images exceeds --batch %u", batch->count, trainer->options.batch);
+    for (size_t i = 0; i < batch->count; i++)
+        SLAD_FAIL_IF(batch->labels[i] < 0 || (size_t)batch->labels[i] >= trainer->classes, SLAD_ERROR_DATA,
+                     "Image %zu of a batch has label %d, but there are %zu classes", i, (int)batch->labels[i],
+                     trainer->classes);
+cleanup:
+    return status;
+}
+
+static double inverse_sum(const float *weights, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += (double)weights[i];
+    return sum > 0 ? 1.0 / sum : 0.0;
+}
+
+static void set_step_values(const slad_trainer *trainer, slad_flight *flight, const slad_batch *batch)
+{
+    const slad_train_options *options = &trainer->options;
+    const double factor = slad_schedule_factor(options->schedule, options->warmup, trainer->step, trainer->total_steps);
+    const double t = (double)trainer->step + 1.0;
+    float *values = flight->step_values;
+    values[SLAD_STEP_INVERSE_TASK] = (float)inverse_sum(batch->task_weights, batch->count);
+    values[SLAD_STEP_INVERSE_KL] = (float)inverse_sum(batch->kl_weights, batch->count);
+    values[SLAD_STEP_BIAS_1] = (float)(1.0 / (1.0 - pow(BETA_1, t)));
+    values[SLAD_STEP_BIAS_2] = (float)(1.0 / (1.0 - pow(BETA_2, t)));
+    values[SLAD_STEP_DECAY] = (float)options->weight_decay;
+    values[SLAD_STEP_RATES + SLAD_GROUP_ADAPTERS] = (float)(factor * options->learning_rate);
+    values[SLAD_STEP_RATES + SLAD_GROUP_HEADS] = (float)(factor * options->head_learning_rate);
+    flight->step = trainer->step;
+    flight->learning_rate =
+        factor * (options->method == SLAD_METHOD_PROBE ? options->head_learning_rate : options->learning_rate);
+}
+
+static size_t image_floats(const slad_trainer *trainer)
+{
+    return 3 * trainer->image_size * trainer->image_size;
+}
+
+/* The batch's own rows where it covers the whole micro-batch, else a copy padded with weight 0. */
+static slad_rows rows_of(const slad_trainer *trainer, slad_flight *flight, const slad_batch *batch, size_t first)
+{
+    const size_t rows = trainer->micro_batch, floats = image_floats(trainer);
+    if (first + rows <= batch->count)
+        return (slad_rows){batch->pixel_values + first * floats, batch->labels + first, batch->task_weights + first,
+                           batch->kl_weights + first};
+    const size_t own = batch->count - first;
+    memset(flight->pixels, 0, rows * floats * sizeof(float));
+    memset(flight->labels, 0, rows * sizeof *flight->labels);
+    memset(flight->task_weights, 0, rows * sizeof(float));
+    memset(flight->kl_weights, 0, rows * sizeof(float));
+    memcpy(flight->pixels, batch->pixel_values + first * floats, own * floats * sizeof(float));
+    memcpy(flight->labels, batch->labels + first, own * sizeof *flight->labels);
+    memcpy(flight->task_weights, batch->task_weights + first, own * sizeof(float));
+    memcpy(flight->kl_weights, batch->kl_weights + first, own * sizeof(float));
+    return (slad_rows){flight->pixels, flight->labels, flight->task_weights, flight->kl_weights};
+}
+
+static slad_status enqueue_micro_batch(slad_trainer *trainer, slad_flight *flight, slad_rows rows)
+{
+    slad_executor *executor = trainer->executor;
+    const slad_pass *pass = &trainer->training;
+    slad_status status = SLAD_OK;
+    slad_ticket *ticket = &flight->ticket;
+    SLAD_TRY(slad_executor_upload(executor, pass->record, pass->pixels, rows.pixels, ticket));
+    SLAD_TRY(slad_executor_upload(executor, pass->record, pass->labels, rows.labels, ticket));
+    SLAD_TRY(slad_executor_upload(executor, pass->record, pass->task_weights, rows.task_weights, ticket));
+    SLAD_TRY(slad_executor_upload(executor, pass->record, pass->kl_weights, rows.kl_weights, ticket));
+    SLAD_TRY(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH));
+cleanup:
+    return status;
+}
+
+static slad_status enqueue_step(slad_trainer *trainer, slad_flight *flight, const slad_batch *batch)
+{
+    slad_executor *executor = trainer->executor;
+    slad_record *record = trainer->training.record;
+    slad_status status = SLAD_OK;
+    set_step_values(trainer, flight, batch);
+    SLAD_TRY(slad_executor_upload(executor, record, trainer->step_values, flight->step_values, &flight->ticket));
+    for (size_t first = 0; first < batch->count; first += trainer->micro_batch)
+        SLAD_TRY(enqueue_micro_batch(trainer, flight, rows_of(trainer, flight, batch, first)));
+    SLAD_TRY(slad_executor_run(executor, record, SLAD_PHASE_STEP));
+    SLAD_TRY(slad_executor_download(executor, record, trainer->report, flight->report, &flight->ticket));
+    flight->under_way = true;
+cleanup:
+    if (status != SLAD_OK) (void)slad_executor_wait(executor, &flight->ticket);
+    return status;
+}
+
+static void read_report(const slad_trainer *trainer, const slad_flight *flight, slad_step_report *report)
+{
+    const slad_train_options *options = &trainer->options;
+    const float *sums = flight->report;
+    const bool joint = trainer->teacher.present;
+    *report = (slad_step_report){
+        .step = flight->step,
+        .loss_student = (double)sums[SLAD_SUM_STUDENT],
+        .loss_teacher = joint ? (double)sums[SLAD_SUM_TEACHER] : NAN,
+        .loss_kl = joint ? (double)sums[SLAD_SUM_KL] : NAN,
+        .gradient_norm = (double)sums[SLAD_REPORT_NORM],
+        .learning_rate = flight->learning_rate,
+        .accuracy = (double)sums[SLAD_SUM_STUDENT_RIGHT],
+        .skipped = sums[SLAD_REPORT_SKIPPED] != 0.0f,
+    };
+    report->loss = options->alpha_student * report->loss_student;
+    if (joint) report->loss += options->alpha_teacher * report->loss_teacher + options->alpha_kl * report->loss_kl;
+}
+
+/* Waits for a step in flight and reports it; nothing happens if there is none. */
+static slad_status land(slad_trainer *trainer, slad_flight *flight, slad_step_report *report, bool *has_report)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    slad_step_report own;
+    if (has_report) *has_report = false;
+    if (!flight->under_way) return SLAD_OK;
+    flight->under_way = false;
+    SLAD_TRY(slad_executor_wait(trainer->executor, &flight->ticket));
+    read_report(trainer, flight, &own);
+    if (report) *report = own;
+    if (has_report) *has_report = true;
+    SLAD_FAIL_IF(own.skipped || !isfinite(own.loss), SLAD_ERROR_DIVERGED,
+                 "Training diverged at step %llu: loss %g, gradient norm %g. The values of the step before are kept. "
+                 "Lower --lr or --head-lr, or set --clip",
+                 (unsigned long long)own.step, own.loss, own.gradient_norm);
+cleanup:
+    return status;
+}
+
+slad_status slad_trainer_step(slad_trainer *trainer, const slad_batch *batch, slad_step_report *report,
+                              bool *has_report)
+{
+    slad_status status = SLAD_OK;
+    if (has_report) *has_report = false;
+    SLAD_TRY(check_batch(trainer, batch));
+    SLAD_TRY(enqueue_step(trainer, &trainer->flights[trainer->step % 2], batch));
+    trainer->step++;
+    SLAD_TRY(land(trainer, &trainer->flights[trainer->step % 2], report, has_report));
+cleanup:
+    return status;
+}
+
+slad_status slad_trainer_finish(slad_trainer *trainer, slad_step_report *report, bool *has_report)
+{
+    if (has_report) *has_report = false;
+    if (trainer->step == 0) return SLAD_OK;
+    return land(trainer, &trainer->flights[(trainer->step - 1) % 2], report, has_report);
+}
+
+/* Copies the first `count` rows of the logits that the evaluation pass made. */
+static slad_status read_logits(slad_trainer *trainer, float *destination, const slad_tensor *logits, size_t count,
+                               float *rows)
+{
+    if (!destination || !logits) return SLAD_OK;
+    const slad_status status = slad_executor_read(trainer->executor, trainer->evaluation.record, logits, rows);
+    if (status == SLAD_OK) memcpy(destination, rows, count * trainer->classes * sizeof *rows);
+    return status;
+}
+
+slad_status slad_trainer_logits(slad_trainer *trainer, float *student, float *teacher, const slad_batch *batch)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    const slad_pass *pass = &trainer->evaluation;
+    const size_t rows = trainer->micro_batch, classes = trainer->classes;
+    float *logits = NULL;
+    slad_flight *flight = &trainer->flights[trainer->step % 2]; /* not under way: its step was reported */
+    SLAD_TRY(check_batch(trainer, batch));
+    SLAD_TRY(slad_allocate(context, &logits, rows * classes, sizeof *logits, "logits"));
+    for (size_t first = 0; first < batch->count; first += rows) {
+        const size_t count = batch->count - first < rows ? batch->count - first : rows;
+        const slad_rows own = rows_of(trainer, flight, batch, first);
+        SLAD_TRY(slad_executor_write(trainer->executor, pass->record, pass->pixels, own.pixels));
+        SLAD_TRY(slad_executor_run(trainer->executor, pass->record, SLAD_PHASE_MICRO_BATCH));
+        SLAD_TRY(read_logits(trainer, student ? student + first * classes : NULL, pass->student_logits, count, logits));
+        SLAD_TRY(read_logits(trainer, teacher ? teacher + first * classes : NULL, pass->teacher_logits, count, logits));
+    }
+cleanup:
+    slad_release(logits);
+    return status;
+}
