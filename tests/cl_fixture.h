@@ -22,7 +22,7 @@ typedef struct cl_fixture {
     char folder[256];  /* removed at the end */
 } cl_fixture;
 
-static void keep_line(void *user, slad_log_level level, const char *message)
+static inline void keep_line(void *user, slad_log_level level, const char *message)
 {
     cl_fixture *fixture = user;
     const size_t used = strlen(fixture->log);
@@ -30,7 +30,7 @@ static void keep_line(void *user, slad_log_level level, const char *message)
     (void)snprintf(fixture->log + used, sizeof fixture->log - used, "%s\n", message);
 }
 
-static void cl_fixture_start(cl_fixture *fixture)
+static inline void cl_fixture_start(cl_fixture *fixture)
 {
     memset(fixture, 0, sizeof *fixture);
     const slad_callbacks callbacks = {.user = fixture, .log = keep_line};
@@ -40,7 +40,7 @@ static void cl_fixture_start(cl_fixture *fixture)
     assert_non_null(mkdtemp(fixture->folder));
 }
 
-static void cl_fixture_end(cl_fixture *fixture)
+static inline void cl_fixture_end(cl_fixture *fixture)
 {
     assert_int_equal(slad_path_remove(fixture->context, fixture->folder), SLAD_OK);
     slad_context_free(fixture->context);

@@ -1,6 +1,7 @@
 /* Device buffers: counted, checked against the device's limits, zeroed; and blocking transfers. */
 #include "base/memory.h"
 #include "cl/device.h"
+#include <string.h>
 
 static const double MIB = 1024.0 * 1024.0;
 
@@ -49,10 +50,35 @@ void slad_buffer_free(slad_device *device, cl_mem buffer, uint64_t bytes)
     device->allocated -= bytes > 0 ? bytes : sizeof(cl_uint);
 }
 
+/* Changes a part of a buffer by writing all of it; source NULL: zeros. For features.whole_transfers. */
+static slad_status write_whole(slad_device *device, cl_mem buffer, uint64_t offset, const void *source, uint64_t bytes)
+{
+    slad_status status = SLAD_OK;
+    slad_context *context = device->context;
+    unsigned char *copy = NULL;
+    size_t size = 0;
+    SLAD_CL_TRY(clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL));
+    SLAD_FAIL_IF(offset > size || bytes > size - offset, SLAD_ERROR_INTERNAL,
+                 "%llu bytes at %llu do not lie in a buffer of %zu bytes; please report it", (unsigned long long)bytes,
+                 (unsigned long long)offset, size);
+    SLAD_TRY(slad_allocate(context, &copy, size, 1, "a copy of a buffer"));
+    SLAD_CL_TRY(clEnqueueReadBuffer(device->queue, buffer, CL_TRUE, 0, size, copy, 0, NULL, NULL));
+    if (source) {
+        memcpy(copy + offset, source, (size_t)bytes);
+    } else {
+        memset(copy + offset, 0, (size_t)bytes);
+    }
+    SLAD_CL_TRY(clEnqueueWriteBuffer(device->queue, buffer, CL_TRUE, 0, size, copy, 0, NULL, NULL));
+cleanup:
+    slad_release(copy);
+    return status;
+}
+
 slad_status slad_buffer_write(slad_device *device, cl_mem buffer, uint64_t offset, const void *source, uint64_t bytes)
 {
     slad_status status = SLAD_OK;
     if (bytes == 0) return SLAD_OK;
+    if (device->features.whole_transfers) return write_whole(device, buffer, offset, source, bytes);
     SLAD_CL_TRY(
         clEnqueueWriteBuffer(device->queue, buffer, CL_TRUE, (size_t)offset, (size_t)bytes, source, 0, NULL, NULL));
 cleanup:
@@ -74,6 +100,7 @@ slad_status slad_buffer_zero(slad_device *device, cl_mem buffer, uint64_t offset
     slad_status status = SLAD_OK;
     const cl_uint zeros[4] = {0, 0, 0, 0};
     if (bytes == 0) return SLAD_OK;
+    if (device->features.whole_transfers) return write_whole(device, buffer, offset, NULL, bytes);
     /* The widest pattern that divides the range: drivers fill much faster with it. */
     const uint64_t grain = offset | bytes;
     const size_t pattern = grain % 16 == 0 ? 16 : grain % 4 == 0 ? 4 : 1;

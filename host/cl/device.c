@@ -62,3 +62,19 @@ const slad_device_info *slad_device_get_info(const slad_device *device)
 {
     return &device->info;
 }
+
+slad_status slad_device_get_details(slad_device *device, slad_device_details *details)
+{
+    slad_status status = SLAD_OK;
+    *details = (slad_device_details){0};
+    SLAD_TRY(slad_device_measure_maths(device));
+    details->capabilities = device->capabilities;
+    details->feature_count = slad_features_list(details->features, &device->features);
+    for (size_t i = 0; i < device->quirk_count; i++) {
+        const slad_quirk *row = device->quirks[i];
+        details->quirks[i] = (slad_device_quirk){row->feature, row->value, row->reason, row->evidence};
+    }
+    details->quirk_count = device->quirk_count;
+cleanup:
+    return status;
+}

@@ -19,19 +19,8 @@ typedef struct slad_features {
     bool use_clblast;           /* GEMM provider: CLBlast, else the register-tile kernel */
     bool pass_c_standard;       /* build with -cl-std=CL1.2 */
     bool cache_programs;        /* keep binaries on disk */
+    bool whole_transfers;       /* write buffers only as a whole: slow, for simulators that follow writes badly */
 } slad_features;
-
-typedef struct slad_capabilities {
-    char c_version[128];
-    uint64_t max_parameter_bytes;
-    size_t max_work_item_sizes[3];
-    unsigned address_bits, native_float_width, preferred_float_width;
-    bool local_memory_is_global, unified_memory, compiler_available, full_profile, denormals, correct_division, fma;
-    bool fp16, fp64, sub_groups;
-    /* Largest error of the device's maths against double, in units of the last place, measured by
-     * slad_device_measure_maths; negative until then. */
-    double exp_ulp, log_ulp, erf_ulp, rsqrt_ulp, tanh_ulp;
-} slad_capabilities;
 
 typedef struct slad_program_store slad_program_store; /* programs built so far, and the disk cache: cl/program.h */
 
@@ -40,7 +29,7 @@ struct slad_device {
     slad_device_info info;
     slad_capabilities capabilities;
     slad_features features;
-    const struct slad_quirk *quirks[32]; /* rows of the quirk table that apply */
+    const struct slad_quirk *quirks[SLAD_MAX_QUIRKS]; /* rows of the quirk table that apply */
     size_t quirk_count;
     char icd_suffix[32]; /* short name of the platform's driver, for example "POCL"; "" if it has none */
     cl_platform_id platform;
@@ -80,7 +69,7 @@ slad_status slad_cl_report(const slad_device *device, cl_int code, const char *c
         }                                                                                                              \
     } while (0)
 
-/* Runs the maths probe kernel and fills the *_ulp fields. */
+/* Runs the maths probe kernel, once, and fills the *_ulp fields of the capabilities. */
 slad_status slad_device_measure_maths(slad_device *device);
 
 /* Buffers: counted, checked against the device's largest allocation before the driver is asked, zeroed on the device.

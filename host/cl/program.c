@@ -53,10 +53,33 @@ cleanup:
     return status;
 }
 
+/* Fetches the binary of a program and keeps it on disk. */
+static void keep(slad_device *device, slad_program *program)
+{
+    size_t size = 0;
+    unsigned char *binary = NULL;
+    program->keep = false;
+    cl_int code = clGetProgramInfo(program->cl, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL);
+    if (code != CL_SUCCESS || size == 0) return;
+    if (slad_allocate(device->programs->quiet, &binary, size, 1, "a program binary") != SLAD_OK) return;
+    code = clGetProgramInfo(program->cl, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL);
+    if (code == CL_SUCCESS) slad_program_cache_save(device, program, binary, size);
+    slad_release(binary);
+}
+
+void slad_program_keep_all(slad_device *device)
+{
+    const slad_program_store *store = device->programs;
+    for (size_t i = 0; i < store->count; i++) {
+        if (store->programs[i]->keep) keep(device, store->programs[i]);
+    }
+}
+
 void slad_program_store_free(slad_device *device)
 {
     slad_program_store *store = device->programs;
     if (!store) return;
+    slad_program_keep_all(device);
     for (size_t i = 0; i < store->count; i++) program_free(store->programs[i]);
     slad_release(store->programs);
     slad_release(store->kernels_folder);
@@ -200,20 +223,6 @@ cleanup:
     return status;
 }
 
-/* Fetches the binary of a program and keeps it on disk. */
-static void keep(slad_device *device, slad_program *program)
-{
-    size_t size = 0;
-    unsigned char *binary = NULL;
-    program->keep = false;
-    cl_int code = clGetProgramInfo(program->cl, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL);
-    if (code != CL_SUCCESS || size == 0) return;
-    if (slad_allocate(device->programs->quiet, &binary, size, 1, "a program binary") != SLAD_OK) return;
-    code = clGetProgramInfo(program->cl, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL);
-    if (code == CL_SUCCESS) slad_program_cache_save(device, program, binary, size);
-    slad_release(binary);
-}
-
 slad_status slad_kernel_create(slad_device *device, cl_kernel *kernel, const slad_kernel_row *row, const char *defines)
 {
     slad_status status = SLAD_OK;
@@ -221,7 +230,6 @@ slad_status slad_kernel_create(slad_device *device, cl_kernel *kernel, const sla
     *kernel = NULL;
     SLAD_TRY(slad_program_get(device, &program, row->file, defines));
     SLAD_CL_CREATE(*kernel, clCreateKernel(program->cl, row->entry, &slad_code));
-    if (program->keep) keep(device, program);
 cleanup:
     return status;
 }

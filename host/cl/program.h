@@ -26,6 +26,10 @@ slad_status slad_program_get(slad_device *device, slad_program **program, const 
 /* A new kernel object of a row, for one launch; release with clReleaseKernel. */
 slad_status slad_kernel_create(slad_device *device, cl_kernel *kernel, const slad_kernel_row *row, const char *defines);
 
+/* Keeps on disk what was compiled since the device was opened. Closing does it too; long work calls it after its first
+ * step, so that being killed costs nothing. Failing to write is a warning, once. */
+void slad_program_keep_all(slad_device *device);
+
 /* The disk memory of passed checks: `what` names the check ("self-test attention_forward", "gemm 2048x384x384 ..."),
  * the program's key guards it. Forgetting (no cache folder, unreadable) only means that the check runs again. */
 bool slad_pass_recall(slad_device *device, const char *file, const char *defines, const char *what);

@@ -88,10 +88,11 @@ typedef struct feature_field {
 #field, offsetof(slad_features, field), true                                                                   \
     }
 static const feature_field FIELDS[] = {
-    NUMBER(vector_width),           NUMBER(row_lanes), NUMBER(group_size), NUMBER(block_group_size),
-    NUMBER(max_groups_per_enqueue), FLAG(has_fma),     FLAG(use_clblast),  FLAG(pass_c_standard),
-    FLAG(cache_programs),
+    NUMBER(vector_width),           NUMBER(row_lanes),     NUMBER(group_size), NUMBER(block_group_size),
+    NUMBER(max_groups_per_enqueue), FLAG(has_fma),         FLAG(use_clblast),  FLAG(pass_c_standard),
+    FLAG(cache_programs),           FLAG(whole_transfers),
 };
+_Static_assert(sizeof FIELDS / sizeof FIELDS[0] <= SLAD_MAX_FEATURES, "slad_device_details has room for all features");
 
 bool slad_features_set(slad_features *features, const char *name, int value)
 {
@@ -106,6 +107,17 @@ bool slad_features_set(slad_features *features, const char *name, int value)
         return true;
     }
     return false;
+}
+
+size_t slad_features_list(slad_device_feature *list, const slad_features *features)
+{
+    const size_t count = sizeof FIELDS / sizeof FIELDS[0];
+    for (size_t i = 0; i < count; i++) {
+        const void *field = (const char *)features + FIELDS[i].offset;
+        list[i].name = FIELDS[i].name;
+        list[i].value = FIELDS[i].is_flag ? *(const bool *)field : *(const unsigned *)field;
+    }
+    return count;
 }
 
 void slad_quirks_apply(slad_device *device, const slad_quirk *table, size_t count)

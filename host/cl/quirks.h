@@ -24,6 +24,8 @@ void slad_quirks_apply(slad_device *device, const slad_quirk *table, size_t coun
 
 /* Sets one field of features by its name; false if there is none of that name. */
 bool slad_features_set(slad_features *features, const char *name, int value);
+/* Lists all fields by name; the array has room for SLAD_MAX_FEATURES. Returns how many there are. */
+size_t slad_features_list(slad_device_feature *list, const slad_features *features);
 /* Whether the whole text matches: * any letters, ? one letter, case ignored. */
 bool slad_glob_matches(const char *glob, const char *text);
 /* Below, at or above 0 as a < b, a == b, a > b. Dotted numbers from the first digit on; what follows them is ignored,
