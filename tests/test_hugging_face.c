@@ -93,11 +93,11 @@ static void write_config(scratch *own, const tiny *model)
     (void)snprintf(text, sizeof text,
                    "{\"model_type\":\"dinov2\",\"hidden_size\":%u,\"num_hidden_layers\":%u,\"num_attention_heads\":%u,"
                    "\"mlp_ratio\":%u,\"image_size\":%u,\"patch_size\":%u,\"qkv_bias\":%s,\"torch_dtype\":\"bfloat16\","
-                   "\"architectures\":[\"Dinov2Model\"],\"initializer_range\":0.02%s}",
+                   "\"architectures\":[\"Dinov2Model\"],\"initializer_range\":0.02,\"layerscale_value\":1.0%s}",
                    config->hidden_size, config->layers, config->heads, config->mlp_size / config->hidden_size,
                    config->image_size, config->patch_size, config->qkv_bias ? "true" : "false", model->fields);
     cJSON *json = NULL;
-    assert_int_equal(slad_json_parse(own->context, &json, text, strlen(text), "tiny"), SLAD_OK);
+    assert_int_equal(slad_json_parse_verbatim(own->context, &json, text, strlen(text), "tiny"), SLAD_OK);
     if (model->replaced_field) {
         cJSON_DeleteItemFromObjectCaseSensitive(json, model->replaced_field);
         if (model->replacement) cJSON_AddRawToObject(json, model->replaced_field, model->replacement);
@@ -428,6 +428,14 @@ static void check_student_config(scratch *own)
     assert_true(cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json, "initializer_range")) == 0.02);
     assert_false(cJSON_HasObjectItem(json, "problem_type"));
     cJSON_Delete(json);
+
+    /* transformers refuses the whole number 1 where a float is meant. */
+    char *bytes = NULL;
+    size_t size = 0;
+    assert_int_equal(slad_file_read_all(own->context, &bytes, &size, own->path, 1 << 20), SLAD_OK);
+    assert_non_null(strstr(bytes, "\"layerscale_value\":\t1.0,"));
+    assert_non_null(strstr(bytes, "\"hidden_size\":\t8,"));
+    slad_release(bytes);
 }
 
 static void students_are_written_and_read(void **state)

@@ -199,6 +199,19 @@ static void fields_are_checked(void **state)
     cJSON_Delete(json);
 }
 
+static void verbatim_numbers_go_round(void **state)
+{
+    scratch *own = *state;
+    static const char text[] = "{\"a\":1.0,\"b\":[1,1e-06,{\"7\":-0.50}],\"c \\\" 3\":\"\\\\\",\"d\":12E+2,\"e\":true,"
+                               "\"f\":\"5, 6\",\"g\":123456789012345678901234567890}";
+    cJSON *json = NULL;
+    assert_int_equal(slad_json_parse_verbatim(own->context, &json, TEXT(text), "o"), SLAD_OK);
+    char *back = cJSON_PrintUnformatted(json);
+    assert_string_equal(back, text);
+    cJSON_free(back);
+    cJSON_Delete(json);
+}
+
 static void files_go_round(void **state)
 {
     scratch *own = *state;
@@ -228,6 +241,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nesting_is_limited, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(scan_can_ask_for_plain_numbers, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(fields_are_checked, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(verbatim_numbers_go_round, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(files_go_round, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,6 +60,57 @@ cleanup:
     return status;
 }
 
+/* The next number in valid JSON text from *at on, which *at then stands behind. There must be one. */
+static const char *next_number(const char *bytes, size_t *at)
+{
+    bool in_string = false;
+    for (; in_string || !(bytes[*at] == '-' || (bytes[*at] >= '0' && bytes[*at] <= '9')); ++*at) {
+        if (bytes[*at] == '"')
+            in_string = !in_string;
+        else if (in_string && bytes[*at] == '\\')
+            ++*at;
+    }
+    const char *start = bytes + *at;
+    *at += strspn(start, "+-.0123456789eE");
+    return start;
+}
+
+/* Replaces the numbers below `value` by their text. They come in the same order in the tree and in the text. */
+static slad_status keep_numbers(slad_context *context, cJSON *value, const char *bytes, size_t *at, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    for (cJSON *child = value->child; child; child = child->next) {
+        SLAD_TRY(keep_numbers(context, child, bytes, at, origin));
+        if (!cJSON_IsNumber(child)) continue;
+        const char *start = next_number(bytes, at);
+        const size_t length = (size_t)(bytes + *at - start);
+        char *text = slad_fault_due(context) ? NULL : cJSON_malloc(length + 1);
+        SLAD_FAIL_IF(!text, SLAD_ERROR_OUT_OF_MEMORY, "%s: no host memory for its JSON", origin);
+        memcpy(text, start, length);
+        text[length] = '\0';
+        child->valuestring = text;
+        child->type = cJSON_Raw | (child->type & cJSON_StringIsConst);
+    }
+cleanup:
+    return status;
+}
+
+slad_status slad_json_parse_verbatim(slad_context *context, cJSON **out, const char *bytes, size_t size,
+                                     const char *origin)
+{
+    slad_status status = SLAD_OK;
+    cJSON *json = NULL;
+    size_t at = 0;
+    *out = NULL;
+    SLAD_TRY(slad_json_parse(context, &json, bytes, size, origin));
+    SLAD_TRY(keep_numbers(context, json, bytes, &at, origin));
+    *out = json;
+    json = NULL;
+cleanup:
+    cJSON_Delete(json);
+    return status;
+}
+
 slad_status slad_json_read(slad_context *context, cJSON **out, const char *path)
 {
     slad_status status = SLAD_OK;

@@ -9,7 +9,11 @@
 /* Parses `size` bytes that must be one JSON object and nothing else, without duplicate keys at any depth, in valid
  * UTF-8. `origin` names the file in messages. *out is freed by cJSON_Delete. Errors: SLAD_ERROR_DATA. */
 slad_status slad_json_parse(slad_context *context, cJSON **out, const char *bytes, size_t size, const char *origin);
-/* The same for a file of at most 16 MiB. */
+/* The same, but numbers stay the text they are in the file (cJSON_Raw), for writing them back unchanged: readers in
+ * Python tell 1.0 from 1. */
+slad_status slad_json_parse_verbatim(slad_context *context, cJSON **out, const char *bytes, size_t size,
+                                     const char *origin);
+/* slad_json_parse for a file of at most 16 MiB. */
 slad_status slad_json_read(slad_context *context, cJSON **out, const char *path);
 /* Writes indented JSON and a newline, atomically. */
 slad_status slad_json_write(slad_context *context, const char *path, const cJSON *json);

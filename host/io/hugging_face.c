@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FILE_COUNT_LIMIT = 256, CLASS_LIMIT = 1000000, SHAPE_TEXT = 128 };
+enum { CONFIG_LIMIT = 16 << 20, FILE_COUNT_LIMIT = 256, CLASS_LIMIT = 1000000, SHAPE_TEXT = 128 };
 
 static const char prefix[] = "dinov2.";
 static const char whole_name[] = "model.safetensors";
@@ -263,6 +263,19 @@ cleanup:
     return status;
 }
 
+static slad_status read_config(slad_context *context, slad_hf_model *model)
+{
+    slad_status status = SLAD_OK;
+    char *bytes = NULL;
+    size_t size = 0;
+    SLAD_TRY(slad_file_read_all(context, &bytes, &size, model->config_path, CONFIG_LIMIT));
+    SLAD_TRY(slad_json_parse(context, &model->json, bytes, size, model->config_path));
+    SLAD_TRY(slad_json_parse_verbatim(context, &model->verbatim, bytes, size, model->config_path));
+cleanup:
+    slad_release(bytes);
+    return status;
+}
+
 slad_status slad_hf_open(slad_context *context, slad_hf_model **out, const char *folder)
 {
     slad_status status = SLAD_OK;
@@ -273,7 +286,7 @@ slad_status slad_hf_open(slad_context *context, slad_hf_model **out, const char 
     SLAD_TRY(slad_path_join(context, &model->config_path, folder, "config.json"));
     SLAD_FAIL_IF(slad_path_look(folder) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
                  "%s: is not a folder; give the folder with config.json and %s of a model", folder, whole_name);
-    SLAD_TRY(slad_json_read(context, &model->json, model->config_path));
+    SLAD_TRY(read_config(context, model));
     SLAD_TRY(slad_hf_take_config(context, model));
     SLAD_TRY(open_files(context, model));
     SLAD_TRY(check_tensors(context, model));
@@ -296,6 +309,7 @@ void slad_hf_close(slad_hf_model *model)
     slad_release((void *)model->class_names);
     slad_release(model->number_names);
     cJSON_Delete(model->index);
+    cJSON_Delete(model->verbatim);
     cJSON_Delete(model->json);
     slad_release(model->config_path);
     slad_release(model->folder);

@@ -8,7 +8,8 @@
 struct slad_hf_model {
     char *folder;
     char *config_path;
-    cJSON *json; /* config.json as it is */
+    cJSON *json;     /* config.json */
+    cJSON *verbatim; /* the same with the text of its numbers, for writing the student's */
     slad_hf_config config;
     bool prefixed; /* tensor names start with "dinov2." */
 

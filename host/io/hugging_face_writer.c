@@ -73,7 +73,7 @@ static slad_status write_config(slad_context *context, const char *folder, const
     slad_status status = SLAD_OK;
     char *path = NULL;
     const slad_hf_config *config = &student->source->config;
-    cJSON *json = cJSON_Duplicate(student->source->json, true);
+    cJSON *json = cJSON_Duplicate(student->source->verbatim, true);
     static const char *const architectures[] = {"Dinov2ForImageClassification"};
     bool added = json && set_field(json, "architectures", cJSON_CreateStringArray(architectures, 1)) &&
                  add_labels(json, student);
