@@ -4,8 +4,8 @@
 
 #include "base/files.h"
 #include "base/memory.h"
+#include "data/image_guard.h"
 #include <ctype.h>
-#include <limits.h>
 #include <string.h>
 
 /* stb_image has no place for a context: its memory is that of base, without fault injection. */
@@ -28,6 +28,7 @@ static void *stb_reallocate(void *old, size_t old_size, size_t size)
 #define STBI_MALLOC(size)                          stb_allocate(size)
 #define STBI_REALLOC_SIZED(memory, old_size, size) stb_reallocate(memory, old_size, size)
 #define STBI_FREE(memory)                          slad_release(memory)
+#define STBI_ASSERT(condition)                     ((void)(condition)) /* the library never ends the program */
 #define STBI_NO_STDIO
 #define STBI_NO_HDR
 #define STBI_NO_LINEAR
@@ -54,7 +55,8 @@ static void *stb_reallocate(void *old, size_t old_size, size_t size)
 typedef struct source {
     const unsigned char *bytes;
     size_t size, position;
-    bool past_end; /* bytes were asked for that do not exist */
+    const char *window; /* stb_image's look-ahead buffer, which its first call fills */
+    bool past_end;      /* bytes were asked for that do not exist */
 } source;
 
 static int source_read(void *user, char *data, int size)
@@ -62,7 +64,9 @@ static int source_read(void *user, char *data, int size)
     source *s = user;
     const size_t left = s->size - s->position;
     size_t count = size > 0 ? (size_t)size : 0;
-    if (left == 0 && count > 0) s->past_end = true;
+    if (!s->window) s->window = data;
+    /* The look-ahead buffer may be filled in part; every other read wants all that it asks for. */
+    if (count > left && (left == 0 || data != s->window)) s->past_end = true;
     if (count > left) count = left;
     memcpy(data, s->bytes + s->position, count);
     s->position += count;
@@ -88,45 +92,25 @@ static int source_at_end(void *user)
 
 static const stbi_io_callbacks callbacks = {source_read, source_skip, source_at_end};
 
-/* The largest value of a binary PGM or PPM, 0 if its header is broken, 255 if it is another format: stb_image neither
- * scales other maxima nor handles two bytes a value. */
-static unsigned long portable_map_maximum(const unsigned char *bytes, size_t size)
-{
-    unsigned long value = 0;
-    size_t i = 2;
-    if (size < 2 || bytes[0] != 'P' || (bytes[1] != '5' && bytes[1] != '6')) return 255;
-    for (int field = 0; field < 3; field++) {
-        while (i < size && (isspace(bytes[i]) || bytes[i] == '#')) {
-            if (bytes[i] == '#')
-                while (i < size && bytes[i] != '\n') i++;
-            else
-                i++;
-        }
-        for (value = 0; i < size && isdigit(bytes[i]) && value < INT_MAX / 10; i++)
-            value = value * 10 + (unsigned long)(bytes[i] - '0');
-    }
-    return value;
-}
-
 slad_status slad_image_decode(slad_context *context, slad_image *image, const unsigned char *bytes, size_t size,
                               const char *origin)
 {
     slad_status status = SLAD_OK;
-    source s = {bytes, size, 0, false};
+    source s;
     unsigned char *pixels = NULL;
     int width = 0, height = 0, channels = 0;
     *image = (slad_image){0};
     SLAD_FAIL_IF(size == 0, SLAD_ERROR_DATA, "%s: the image file is empty; replace or remove it", origin);
-    SLAD_FAIL_IF(portable_map_maximum(bytes, size) != 255, SLAD_ERROR_DATA,
-                 "%s: only PPM and PGM files with values up to 255 are read; convert it to PNG", origin);
+    const char *objection = slad_image_objection(bytes, &size);
+    SLAD_FAIL_IF(objection, SLAD_ERROR_DATA, "%s: %s; convert, replace or remove it", origin, objection);
+    s = (source){.bytes = bytes, .size = size};
     SLAD_FAIL_IF(!stbi_info_from_callbacks(&callbacks, &s, &width, &height, &channels) || width <= 0 || height <= 0,
                  SLAD_ERROR_DATA, "%s: not an image that can be read (%s); replace or remove it", origin,
                  stbi_failure_reason());
     SLAD_FAIL_IF((size_t)height > SLAD_IMAGE_PIXEL_LIMIT / (size_t)width, SLAD_ERROR_DATA,
                  "%s: %d x %d are more than %u pixels; shrink or remove it", origin, width, height,
                  SLAD_IMAGE_PIXEL_LIMIT);
-    s.position = 0;
-    s.past_end = false;
+    s = (source){.bytes = bytes, .size = size};
     pixels = stbi_load_from_callbacks(&callbacks, &s, &width, &height, &channels, 3);
     SLAD_FAIL_IF(!pixels && strcmp(stbi_failure_reason(), "Out of memory") == 0, SLAD_ERROR_OUT_OF_MEMORY,
                  "%s: no host memory to decode %d x %d pixels; use fewer workers or smaller images", origin, width,
