@@ -120,14 +120,14 @@ static void nesting_is_limited(void **state)
 {
     char text[5000];
     for (size_t depth = 1; depth < 2000; depth = depth * 5 / 4 + 1) {
-        memcpy(text, "{\"a\":", 5);
+        (void)snprintf(text, sizeof text, "{\"a\":");
         memset(text + 5, '[', depth);
         memset(text + 5 + depth, ']', depth);
         text[5 + 2 * depth] = '}';
         assert_int_equal(parse(*state, text, 6 + 2 * depth), depth <= 63 ? SLAD_OK : SLAD_ERROR_DATA);
     }
-    memset(text, '[', sizeof text);
-    memcpy(text, "{\"a\":", 5);
+    (void)snprintf(text, sizeof text, "{\"a\":");
+    memset(text + 5, '[', sizeof text - 5);
     assert_int_equal(parse(*state, text, sizeof text), SLAD_ERROR_DATA);
 }
 

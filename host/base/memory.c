@@ -45,6 +45,7 @@ slad_status slad_duplicate(slad_context *context, char **out, const char *text)
     return status;
 }
 
+/* NOLINTBEGIN(clang-analyzer-valist.Uninitialized): the callers start the list, the analyzer loses that on the way */
 slad_status slad_format_list(slad_context *context, char **out, const char *format, va_list arguments)
 {
     slad_status status = SLAD_OK;
@@ -55,11 +56,11 @@ slad_status slad_format_list(slad_context *context, char **out, const char *form
     va_end(measured);
     SLAD_FAIL_IF(length < 0, SLAD_ERROR_INTERNAL, "the text \"%s\" cannot be formatted; please report it", format);
     SLAD_TRY(slad_allocate(context, out, (size_t)length + 1, 1, "a formatted text"));
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): the callers start it, the analyzer loses it on the way */
     (void)vsnprintf(*out, (size_t)length + 1, format, arguments);
 cleanup:
     return status;
 }
+/* NOLINTEND(clang-analyzer-valist.Uninitialized) */
 
 slad_status slad_format(slad_context *context, char **out, const char *format, ...)
 {
