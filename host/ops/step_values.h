@@ -14,6 +14,11 @@ enum {
 };
 enum { SLAD_GROUP_ADAPTERS = 0, SLAD_GROUP_HEADS = 1 };
 
+/* AdamW's constants (torch.optim.AdamW's defaults). The bias corrections above are made with the same betas. */
+#define SLAD_ADAM_BETA_1  0.9
+#define SLAD_ADAM_BETA_2  0.999
+#define SLAD_ADAM_EPSILON 1e-8
+
 /* Sums over a step's micro-batches: tensor "accumulators" [SLAD_ACCUMULATORS]. */
 enum {
     SLAD_SUM_STUDENT = 0, /* CE of the student, mean */
