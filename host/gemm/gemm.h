@@ -7,8 +7,8 @@
 
 #include "cl/launch.h"
 
-/* Where B[k, n] lies in the packed buffer: (n / panel) * depth * panel + k * panel + n % panel. The last panel is filled
- * up with zeros. CLBlast's row-major B is the case panel = columns. */
+/* Where B[k, n] lies in the packed buffer: (n / panel) * depth * panel + k * panel + n % panel. The last panel is
+ * filled up with zeros. CLBlast's row-major B is the case panel = columns. */
 typedef struct slad_gemm_layout {
     size_t depth, columns;
     size_t panel;
@@ -63,8 +63,8 @@ void slad_gemm_call_free(slad_gemm_call *call);
 
 /* Packing: B[k, n] = W[n * row_stride + k * column_stride] + scale * sum_r up[n, r] * down[r, k]
  * (an adapted layer's merged weight, method.md section 8, implementation B), or the same of the transpose.
- * W is a layer's weight [out, in] with in contiguous. Forward (y = x W^T): columns = out, depth = in, transposed = false.
- * Input gradient (dx = dy W): columns = in, depth = out, transposed = true. lora_A is [rank, in] with row stride
+ * W is a layer's weight [out, in] with in contiguous. Forward (y = x W^T): columns = out, depth = in, transposed =
+ * false. Input gradient (dx = dy W): columns = in, depth = out, transposed = true. lora_A is [rank, in] with row stride
  * a_stride; lora_B is [blocks, out/blocks, rank] with strides b_block_stride and b_row_stride, rank contiguous: a
  * student's view of a shared tensor has strides of its teacher. */
 typedef struct slad_gemm_adapter {
