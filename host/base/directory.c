@@ -117,3 +117,14 @@ slad_status slad_cache_directory_default(slad_context *context, char **out)
     return slad_format(context, out, "%s/slad-%lu", temporary && temporary[0] == '/' ? temporary : "/tmp",
                        (unsigned long)getuid());
 }
+
+slad_status slad_path_absolute(slad_context *context, char **out, const char *path)
+{
+    slad_status status = SLAD_OK;
+    char *resolved = realpath(path, NULL);
+    SLAD_FAIL_IF(!resolved, SLAD_ERROR_DATA, "%s cannot be found: %s", path, strerror(errno));
+    SLAD_TRY(slad_duplicate(context, out, resolved));
+cleanup:
+    free(resolved);
+    return status;
+}

@@ -42,6 +42,9 @@ slad_path_kind slad_path_look(const char *path);
 /* "folder/name", owned by the caller. */
 slad_status slad_path_join(slad_context *context, char **out, const char *folder, const char *name);
 
+/* The absolute form of a path that exists, links resolved; owned by the caller. */
+slad_status slad_path_absolute(slad_context *context, char **out, const char *path);
+
 typedef struct slad_directory_entry {
     char *name;
     slad_path_kind kind; /* links are followed */

@@ -50,6 +50,23 @@ SLAD_API void slad_train_options_set_method(slad_train_options *options, slad_me
 /* Ranges and contradictions; the message names the option as on the command line. Errors: SLAD_ERROR_USAGE. */
 SLAD_API slad_status slad_train_options_check(slad_context *context, const slad_train_options *options);
 
+/* The options by the names of the command line, without the dashes, so that every client says and sets them alike. */
+typedef struct slad_option {
+    const char *name;   /* "lora-rank" */
+    const char *values; /* "N", "cosine|constant|poly" */
+    const char *help;   /* a line */
+    const char *group;  /* heading: "adapters", "losses", ... */
+    bool available;     /* false: named by the design, not in this version; setting it is refused */
+} slad_option;
+SLAD_API size_t slad_train_option_count(void);
+SLAD_API const slad_option *slad_train_option_at(size_t index);
+/* Sets one from text; "method" sets its presets too, so it comes first. Errors: SLAD_ERROR_USAGE naming the option: there
+ * is none of that name, it is not available in this version, the text is no such value. */
+SLAD_API slad_status slad_train_options_set(slad_context *context, slad_train_options *options, const char *name,
+                                            const char *text);
+/* Its value as text of at most 64 bytes; false if there is no such option in this version. */
+SLAD_API bool slad_train_options_get(const slad_train_options *options, const char *name, char *text);
+
 /* What a step measured, of its forward pass, before its update. Losses are unweighted means; NaN where there is no such
  * term. */
 typedef struct slad_step_report {

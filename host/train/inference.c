@@ -1,0 +1,118 @@
+#include "train/inference.h"
+#include "cl/device.h"
+#include <stdio.h>
+
+#define MIB (1024.0 * 1024.0)
+
+static slad_status fill_state(slad_context *context, void *destination, size_t elements, const char *name,
+                              const slad_network_source *source)
+{
+    slad_status status = SLAD_OK;
+    const slad_safetensor *stored = slad_safetensors_find(source->state, name);
+    SLAD_FAIL_IF(!stored || stored->elements != elements, SLAD_ERROR_DATA,
+                 "%s has no tensor %s of %zu elements, as the run's config.json says it should",
+                 slad_safetensors_path(source->state), name, elements);
+    SLAD_TRY(slad_safetensors_read_float(context, destination, source->state, stored, 0, elements));
+cleanup:
+    return status;
+}
+
+static slad_status fill_adapter(slad_context *context, void *destination, size_t elements, const void *user,
+                                size_t index)
+{
+    const slad_network_source *source = user;
+    char name[128];
+    snprintf(name, sizeof name, "%slayers.%zu.qkv.lora_%c", source->prefix, index / 2, index % 2 ? 'B' : 'A');
+    return fill_state(context, destination, elements, name, source);
+}
+
+static slad_status fill_head(slad_context *context, void *destination, size_t elements, const void *user, size_t index)
+{
+    const slad_network_source *source = user;
+    char name[128];
+    if (!source->state)
+        return slad_hf_read(context, destination, source->encoder->files,
+                            index ? "classifier.bias" : "classifier.weight");
+    snprintf(name, sizeof name, "%shead.%s", source->prefix, index ? "bias" : "weight");
+    return fill_state(context, destination, elements, name, source);
+}
+
+static slad_status place_network(slad_inference *inference, slad_position_mode mode, bool tokens)
+{
+    slad_context *context = inference->context;
+    slad_status status = SLAD_OK;
+    const slad_network_source *source = &inference->source;
+    const slad_encoder_info *info = slad_encoder_get_info(source->encoder);
+    slad_network *network = &inference->network;
+    network->present = true;
+    SLAD_TRY(slad_backbone_create(context, &network->backbone, inference->store, source->encoder, inference->image_size,
+                                  mode, "model."));
+    if (source->state && source->rank) {
+        SLAD_TRY(slad_network_allocate_adapters(context, network));
+        SLAD_TRY(slad_adapters_place(network->adapters, inference->store, info, source->prefix, source->rank,
+                                     source->scale, fill_adapter, source));
+    }
+    if (!tokens)
+        SLAD_TRY(slad_head_place(&network->head, inference->store, source->head, info->width, source->classes,
+                                 source->prefix ? source->prefix : "", fill_head, source));
+cleanup:
+    return status;
+}
+
+static slad_status record_pass(slad_inference *inference, bool tokens)
+{
+    slad_status status = SLAD_OK;
+    const size_t size[4] = {inference->batch, 3, inference->image_size, inference->image_size};
+    SLAD_TRY(slad_record_create(inference->context, &inference->record, inference->store, "a forward pass"));
+    inference->pixels = slad_record_input(inference->record, "pixels", SLAD_F32, 4, size, 0);
+    if (tokens)
+        inference->tokens = slad_network_tokens(inference->record, &inference->network, inference->pixels);
+    else
+        inference->logits = slad_network_logits(inference->record, &inference->network, inference->pixels);
+    slad_record_output(inference->record, tokens ? inference->tokens : inference->logits, "result");
+    SLAD_TRY(slad_record_status(inference->record));
+cleanup:
+    return status;
+}
+
+slad_status slad_inference_create(slad_context *context, slad_inference *inference, slad_device *device,
+                                  const slad_network_source *source, size_t batch, size_t image_size,
+                                  slad_position_mode mode, bool tokens)
+{
+    slad_status status = SLAD_OK;
+    slad_memory_plan plan;
+    *inference = (slad_inference){.context = context, .source = *source, .batch = batch, .image_size = image_size};
+    SLAD_TRY(slad_store_create(context, &inference->store, (size_t)(device->info.max_allocation / sizeof(float))));
+    SLAD_TRY(place_network(inference, mode, tokens));
+    SLAD_TRY(record_pass(inference, tokens));
+    SLAD_TRY(slad_executor_create_opencl(context, &inference->executor, inference->store, device, NULL));
+    SLAD_TRY(slad_executor_add(inference->executor, inference->record));
+    SLAD_TRY(slad_executor_plan(inference->executor, &plan));
+    slad_log(context, SLAD_LOG_INFO,
+             "Memory plan for batches of %zu: weights %.1f MiB, activations %.1f MiB, %.1f MiB in all", batch,
+             (double)(plan.frozen + plan.packed) / MIB, (double)plan.arena / MIB, (double)plan.device_total / MIB);
+    SLAD_TRY(slad_executor_allocate(inference->executor));
+cleanup:
+    if (status != SLAD_OK) slad_inference_free(inference);
+    return status;
+}
+
+void slad_inference_free(slad_inference *inference)
+{
+    slad_executor_free(inference->executor);
+    slad_record_free(inference->record);
+    slad_network_free(&inference->network);
+    slad_store_free(inference->store);
+    *inference = (slad_inference){0};
+}
+
+slad_status slad_inference_run(slad_inference *inference, float *result, const float *pixels)
+{
+    slad_status status = SLAD_OK;
+    const slad_tensor *output = inference->tokens ? inference->tokens : inference->logits;
+    SLAD_TRY(slad_executor_write(inference->executor, inference->record, inference->pixels, pixels));
+    SLAD_TRY(slad_executor_run(inference->executor, inference->record, SLAD_PHASE_MICRO_BATCH));
+    SLAD_TRY(slad_executor_read(inference->executor, inference->record, output, result));
+cleanup:
+    return status;
+}

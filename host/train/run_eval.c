@@ -1,0 +1,175 @@
+/* Evaluation of a run or a model over a data set. */
+#include "base/memory.h"
+#include "train/run.h"
+#include "train/run_model.h"
+#include <string.h>
+
+/* One model under evaluation: its forward pass and all its logits. */
+typedef struct slad_judged {
+    slad_inference inference;
+    slad_evaluation *evaluation;
+    float *logits;       /* [images, classes], kept if predictions are wanted */
+    float *batch_logits; /* [batch, classes] */
+    bool present;
+} slad_judged;
+
+typedef struct slad_eval {
+    slad_context *context;
+    const slad_eval_options *options;
+    slad_run_model model;
+    slad_dataset *dataset;
+    slad_loader *loader;
+    slad_split split;
+    size_t images, batch, classes;
+    slad_judged student, teacher;
+    int64_t *labels; /* [images]; -1 for a broken image */
+} slad_eval;
+
+static slad_status check_classes(slad_eval *eval)
+{
+    slad_context *context = eval->context;
+    slad_status status = SLAD_OK;
+    const size_t data = slad_dataset_class_count(eval->dataset);
+    eval->classes = slad_encoder_get_info(eval->model.student)->classes;
+    SLAD_FAIL_IF(data > eval->classes, SLAD_ERROR_DATA, "%s has %zu classes, but %s knows %zu", eval->options->data,
+                 data, eval->options->model, eval->classes);
+    for (size_t i = 0; i < data; i++) {
+        const char *own = slad_hf_class_name(eval->model.student->files, (uint32_t)i);
+        if (strcmp(own, slad_dataset_class_name(eval->dataset, i)) != 0 && eval->model.is_run)
+            slad_log(context, SLAD_LOG_WARNING, "Class %zu is called %s in the data and %s in the model", i,
+                     slad_dataset_class_name(eval->dataset, i), own);
+    }
+cleanup:
+    return status;
+}
+
+static slad_status open_data(slad_eval *eval, size_t *image_size)
+{
+    slad_context *context = eval->context;
+    slad_status status = SLAD_OK;
+    const slad_eval_options *options = eval->options;
+    const slad_dataset_options data_options = {options->strict_data};
+    slad_preprocess preprocess;
+    slad_loader_options loader_options = {.batch = eval->batch, .workers = options->workers, .slots = 2};
+    SLAD_TRY(slad_dataset_open(context, &eval->dataset, options->data, &data_options));
+    eval->split = slad_dataset_count(eval->dataset, SLAD_SPLIT_VALIDATION) ? SLAD_SPLIT_VALIDATION : SLAD_SPLIT_TRAIN;
+    if (eval->split == SLAD_SPLIT_TRAIN)
+        slad_log(context, SLAD_LOG_WARNING, "%s has no validation part: all its images are evaluated", options->data);
+    eval->images = slad_dataset_count(eval->dataset, eval->split);
+    SLAD_TRY(check_classes(eval));
+    *image_size = options->image_size;
+    SLAD_TRY(slad_run_preprocess(context, &preprocess, image_size, eval->model.student_folder, eval->dataset));
+    SLAD_TRY(slad_loader_create(context, &eval->loader, eval->dataset, eval->split, &preprocess, &loader_options));
+cleanup:
+    return status;
+}
+
+static slad_status open_judged(slad_eval *eval, slad_judged *judged, slad_evaluation *evaluation, slad_device *device,
+                               const slad_network_source *source, size_t image_size)
+{
+    slad_context *context = eval->context;
+    slad_status status = SLAD_OK;
+    const slad_position_mode mode =
+        eval->model.is_run ? eval->model.config.train.position_mode : eval->options->position_mode;
+    judged->evaluation = evaluation;
+    SLAD_TRY(slad_inference_create(context, &judged->inference, device, source, eval->batch, image_size, mode, false));
+    judged->present = true;
+    SLAD_TRY(slad_evaluation_start(context, evaluation, eval->classes));
+    SLAD_TRY(slad_allocate(context, &judged->batch_logits, eval->batch * eval->classes, sizeof(float), "logits"));
+    if (eval->options->predictions)
+        SLAD_TRY(slad_allocate(context, &judged->logits, eval->images * eval->classes, sizeof(float), "predictions"));
+cleanup:
+    return status;
+}
+
+static slad_status judge(slad_eval *eval, slad_judged *judged, const slad_batch *batch, size_t first)
+{
+    slad_status status = SLAD_OK;
+    if (!judged->present) return SLAD_OK;
+    SLAD_TRY(slad_inference_run(&judged->inference, judged->batch_logits, batch->pixel_values));
+    slad_evaluation_add(judged->evaluation, judged->batch_logits, batch->labels, batch->task_weights, batch->count);
+    if (judged->logits)
+        memcpy(judged->logits + first * eval->classes, judged->batch_logits,
+               batch->count * eval->classes * sizeof(float));
+cleanup:
+    return status;
+}
+
+static slad_status judge_all(slad_eval *eval)
+{
+    slad_context *context = eval->context;
+    slad_status status = SLAD_OK;
+    slad_progress progress = {"evaluating", 0, eval->images, -1, -1, -1, -1, -1};
+    for (size_t first = 0; first < eval->images;) {
+        const slad_batch *batch;
+        SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED, "Interrupted after %zu of %zu images", first,
+                     eval->images);
+        SLAD_TRY(slad_loader_next(eval->loader, &batch));
+        status = judge(eval, &eval->student, batch, first);
+        if (status == SLAD_OK) status = judge(eval, &eval->teacher, batch, first);
+        for (size_t i = 0; i < batch->count; i++)
+            eval->labels[first + i] = batch->task_weights[i] == 0.0f ? -1 : batch->labels[i];
+        first += batch->count;
+        slad_loader_release(eval->loader, batch);
+        SLAD_TRY(status);
+        progress.done = first;
+        slad_progress_report(context, &progress);
+    }
+    slad_evaluation_end(eval->student.evaluation);
+    if (eval->teacher.present) slad_evaluation_end(eval->teacher.evaluation);
+cleanup:
+    return status;
+}
+
+static slad_status write_predictions(const slad_eval *eval)
+{
+    const uint64_t shape[2] = {eval->images, eval->classes};
+    slad_safetensors_entry entries[3] = {
+        {"labels", SLAD_SAFETENSORS_I64, 1, shape, eval->labels},
+        {"student_logits", SLAD_SAFETENSORS_F32, 2, shape, eval->student.logits},
+        {"teacher_logits", SLAD_SAFETENSORS_F32, 2, shape, eval->teacher.logits},
+    };
+    if (!eval->options->predictions) return SLAD_OK;
+    return slad_safetensors_write(eval->context, eval->options->predictions, entries, eval->teacher.present ? 3 : 2,
+                                  NULL, 0);
+}
+
+static void close_judged(slad_judged *judged)
+{
+    if (judged->inference.store) slad_inference_free(&judged->inference);
+    slad_release(judged->batch_logits);
+    slad_release(judged->logits);
+}
+
+slad_status slad_run_eval(slad_context *context, slad_device *device, slad_evaluation *student,
+                          slad_evaluation *teacher, const slad_eval_options *options)
+{
+    slad_status status = SLAD_OK;
+    slad_eval eval = {.context = context, .options = options, .batch = options->batch ? options->batch : 32};
+    slad_network_source source;
+    size_t image_size;
+    *student = *teacher = (slad_evaluation){0};
+    SLAD_TRY(slad_run_model_open(context, &eval.model, options->model, true));
+    SLAD_TRY(slad_run_model_student(context, &source, &eval.model, true));
+    SLAD_TRY(open_data(&eval, &image_size));
+    SLAD_TRY(slad_allocate(context, &eval.labels, eval.images, sizeof *eval.labels, "labels"));
+    SLAD_TRY(open_judged(&eval, &eval.student, student, device, &source, image_size));
+    if (eval.model.teacher) {
+        source = slad_run_model_teacher(&eval.model);
+        SLAD_TRY(open_judged(&eval, &eval.teacher, teacher, device, &source, image_size));
+    }
+    SLAD_TRY(judge_all(&eval));
+    SLAD_TRY(write_predictions(&eval));
+cleanup:
+    close_judged(&eval.student);
+    close_judged(&eval.teacher);
+    slad_loader_free(eval.loader);
+    slad_dataset_free(eval.dataset);
+    slad_run_model_close(&eval.model);
+    slad_release(eval.labels);
+    if (status != SLAD_OK) {
+        slad_evaluation_free(student);
+        slad_evaluation_free(teacher);
+    }
+    return status;
+}

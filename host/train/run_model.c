@@ -1,0 +1,78 @@
+#include "train/run_model.h"
+#include "base/files.h"
+#include "base/memory.h"
+
+static slad_status open_run(slad_context *context, slad_run_model *model, const char *path, bool want_teacher)
+{
+    slad_status status = SLAD_OK;
+    char *state = NULL;
+    SLAD_TRY(slad_run_config_read(context, &model->config, path));
+    SLAD_TRY(slad_path_join(context, &model->student_folder, path, "student"));
+    SLAD_FAIL_IF(slad_path_look(model->student_folder) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
+                 "Run %s has no merged student yet: it was stopped before the end", path);
+    if (want_teacher && model->config.teacher) {
+        SLAD_FAIL_IF(slad_path_look(model->config.teacher) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
+                     "The teacher of run %s was made from %s, which is not there; put it back, or use %s alone", path,
+                     model->config.teacher, model->student_folder);
+        SLAD_TRY(slad_path_join(context, &state, path, "state.safetensors"));
+        SLAD_TRY(slad_safetensors_open(context, &model->state, state));
+        SLAD_TRY(slad_encoder_open(context, &model->teacher, model->config.teacher));
+    }
+cleanup:
+    slad_release(state);
+    return status;
+}
+
+slad_status slad_run_model_open(slad_context *context, slad_run_model *model, const char *path, bool want_teacher)
+{
+    slad_status status = SLAD_OK;
+    *model = (slad_run_model){0};
+    SLAD_FAIL_IF(slad_path_look(path) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
+                 "%s is no folder; give a run of slad train or a Hugging Face model folder", path);
+    model->is_run = slad_path_is_run(context, path);
+    if (model->is_run)
+        SLAD_TRY(open_run(context, model, path, want_teacher));
+    else
+        SLAD_TRY(slad_duplicate(context, &model->student_folder, path));
+    SLAD_TRY(slad_encoder_open(context, &model->student, model->student_folder));
+cleanup:
+    if (status != SLAD_OK) slad_run_model_close(model);
+    return status;
+}
+
+void slad_run_model_close(slad_run_model *model)
+{
+    slad_run_config_free(&model->config);
+    slad_encoder_free(model->student);
+    slad_encoder_free(model->teacher);
+    slad_safetensors_close(model->state);
+    slad_release(model->student_folder);
+    *model = (slad_run_model){0};
+}
+
+slad_status slad_run_model_student(slad_context *context, slad_network_source *source, const slad_run_model *model,
+                                   bool want_head)
+{
+    slad_status status = SLAD_OK;
+    const slad_encoder_info *info = slad_encoder_get_info(model->student);
+    *source = (slad_network_source){.encoder = model->student, .prefix = "student.", .classes = info->classes};
+    SLAD_FAIL_IF(want_head && info->classes < 2, SLAD_ERROR_DATA,
+                 "%s has no classifier; give a run, or a folder of Dinov2ForImageClassification",
+                 model->student_folder);
+cleanup:
+    return status;
+}
+
+slad_network_source slad_run_model_teacher(const slad_run_model *model)
+{
+    const slad_train_options *train = &model->config.train;
+    return (slad_network_source){
+        .encoder = model->teacher,
+        .state = model->state,
+        .prefix = "teacher.",
+        .rank = train->lora_rank,
+        .scale = train->lora_alpha / train->lora_rank,
+        .head = train->head,
+        .classes = model->config.classes,
+    };
+}

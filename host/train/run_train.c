@@ -1,0 +1,316 @@
+/* A whole training run. */
+#include "base/files.h"
+#include "base/memory.h"
+#include "base/threads.h"
+#include "io/metrics.h"
+#include "train/run.h"
+#include "train/run_config.h"
+#include <math.h>
+
+typedef struct slad_run {
+    slad_context *context;
+    const slad_run_options *options;
+    slad_encoder *teacher, *student;
+    slad_dataset *dataset;
+    slad_preprocess preprocess;
+    size_t image_size;
+    slad_loader *training, *validation; /* validation NULL: the set has no such part */
+    slad_trainer *trainer;
+    slad_metrics *metrics;
+    size_t steps_per_epoch;
+    uint64_t total_steps;
+    double last_report; /* clock */
+    double rate;        /* images a second, smoothed for the progress bar */
+    double accuracy;    /* of the last evaluation, else of the last batch */
+    bool evaluated;
+    const slad_batch *held; /* of the step in flight */
+    size_t held_images;
+} slad_run;
+
+static const char *const run_files[] = {"config.json", "metrics.jsonl",   "state.safetensors", "optimizer.safetensors",
+                                        "student",     "student-adapter", "teacher-adapter",   "report.html"};
+
+/* A new folder, or an old one that may be used: nothing of another run is left in it. */
+static slad_status prepare_folder(slad_context *context, const slad_run_options *options)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    SLAD_FAIL_IF(slad_path_look(options->out) == SLAD_PATH_FILE, SLAD_ERROR_USAGE, "--out %s is a file, not a folder",
+                 options->out);
+    SLAD_TRY(slad_directory_create(context, options->out));
+    for (size_t i = 0; i < sizeof run_files / sizeof *run_files; i++) {
+        SLAD_TRY(slad_path_join(context, &path, options->out, run_files[i]));
+        const bool exists = slad_path_look(path) != SLAD_PATH_MISSING;
+        SLAD_FAIL_IF(exists && !options->overwrite, SLAD_ERROR_USAGE,
+                     "%s already holds a run (%s); choose another --out, or give --overwrite", options->out,
+                     run_files[i]);
+        if (exists) SLAD_TRY(slad_path_remove(context, path));
+        slad_release(path);
+        path = NULL;
+    }
+    SLAD_TRY(slad_directory_test_writing(context, options->out));
+cleanup:
+    slad_release(path);
+    return status;
+}
+
+static slad_status open_models_and_data(slad_run *run)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const slad_run_options *options = run->options;
+    const slad_dataset_options data_options = {options->strict_data};
+    if (options->teacher) SLAD_TRY(slad_encoder_open(context, &run->teacher, options->teacher));
+    SLAD_TRY(slad_encoder_open(context, &run->student, options->student));
+    SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
+    SLAD_FAIL_IF(slad_dataset_count(run->dataset, SLAD_SPLIT_TRAIN) == 0, SLAD_ERROR_DATA, "%s has no training images",
+                 options->data);
+    run->image_size = options->train.image_size;
+    SLAD_TRY(slad_run_preprocess(context, &run->preprocess, &run->image_size, options->student, run->dataset));
+cleanup:
+    return status;
+}
+
+static slad_status open_loaders(slad_run *run)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const slad_train_options *train = &run->options->train;
+    const bool tensors = slad_dataset_get_form(run->dataset) == SLAD_FORM_TENSORS;
+    slad_loader_options options = {
+        .batch = train->batch,
+        .workers = train->workers,
+        .slots = 4,
+        .seed = train->seed,
+        .shuffle = train->shuffle,
+        .augmentation = train->augment == SLAD_AUGMENTATION_NONE ? SLAD_AUGMENT_NONE : SLAD_AUGMENT_CROP_FLIP,
+        .scale_low = train->crop_scale[0],
+        .scale_high = train->crop_scale[1],
+    };
+    if (tensors && options.augmentation != SLAD_AUGMENT_NONE) {
+        slad_log(context, SLAD_LOG_INFO, "Tensor files are never augmented: --augment crop-flip has no effect");
+        options.augmentation = SLAD_AUGMENT_NONE;
+    }
+    SLAD_TRY(slad_loader_create(context, &run->training, run->dataset, SLAD_SPLIT_TRAIN, &run->preprocess, &options));
+    if (slad_dataset_count(run->dataset, SLAD_SPLIT_VALIDATION) == 0) {
+        slad_log(context, SLAD_LOG_WARNING, "%s has no validation part: evaluation is left out", run->options->data);
+    } else {
+        options.shuffle = false;
+        options.augmentation = SLAD_AUGMENT_NONE;
+        options.slots = 2;
+        SLAD_TRY(slad_loader_create(context, &run->validation, run->dataset, SLAD_SPLIT_VALIDATION, &run->preprocess,
+                                    &options));
+    }
+    run->steps_per_epoch = slad_loader_batches(run->training);
+    run->total_steps = train->steps ? train->steps : (uint64_t)train->epochs * run->steps_per_epoch;
+cleanup:
+    return status;
+}
+
+static slad_status open_trainer(slad_run *run, slad_device *device)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const slad_run_options *options = run->options;
+    char *path = NULL;
+    SLAD_TRY(slad_trainer_create(context, &run->trainer, device, run->teacher, run->student,
+                                 slad_dataset_class_count(run->dataset), run->image_size, run->total_steps,
+                                 &options->train));
+    if (options->init) SLAD_TRY(slad_trainer_load(run->trainer, options->init));
+    SLAD_TRY(slad_run_config_write(context, options->out, options, run->trainer, run->dataset));
+    SLAD_TRY(slad_path_join(context, &path, options->out, "metrics.jsonl"));
+    SLAD_TRY(slad_metrics_open(context, &run->metrics, path, true));
+    slad_log(context, SLAD_LOG_INFO, "Training %zu values for %llu steps of %u images, on %s",
+             slad_trainer_parameter_count(run->trainer), (unsigned long long)run->total_steps, options->train.batch,
+             slad_device_get_info(device)->name);
+cleanup:
+    slad_release(path);
+    return status;
+}
+
+static slad_status write_step(slad_run *run, const slad_step_report *report)
+{
+    const double now = slad_clock_seconds();
+    const double rate = (double)run->held_images / (now > run->last_report ? now - run->last_report : 1e-9);
+    const slad_metrics_step line = {
+        .step = report->step,
+        .epoch = (double)(report->step / run->steps_per_epoch),
+        .loss = report->loss,
+        .has_student = true,
+        .has_teacher = run->teacher != NULL,
+        .has_kl = run->teacher != NULL,
+        .loss_student = report->loss_student,
+        .loss_teacher = report->loss_teacher,
+        .loss_kl = report->loss_kl,
+        .learning_rate = report->learning_rate,
+        .images_per_second = rate,
+    };
+    run->last_report = now;
+    run->rate = run->rate > 0 ? 0.9 * run->rate + 0.1 * rate : rate;
+    if (!run->evaluated) run->accuracy = report->accuracy;
+    const slad_status status = slad_metrics_write_step(run->context, run->metrics, &line);
+    const double left = (double)(run->total_steps - report->step - 1) * run->options->train.batch / run->rate;
+    const slad_progress progress = {"training",   report->step + 1, run->total_steps, (int32_t)line.epoch,
+                                    report->loss, run->accuracy,    run->rate,        left};
+    slad_progress_report(run->context, &progress);
+    return status;
+}
+
+/* Ends the step in flight. */
+static slad_status land(slad_run *run)
+{
+    slad_status status = SLAD_OK;
+    slad_step_report report;
+    bool has_report;
+    status = slad_trainer_finish(run->trainer, &report, &has_report);
+    if (has_report) {
+        const slad_status written = write_step(run, &report);
+        if (status == SLAD_OK) status = written;
+    }
+    if (run->held) slad_loader_release(run->training, run->held);
+    run->held = NULL;
+    return status;
+}
+
+static slad_status take_step(slad_run *run)
+{
+    slad_status status = SLAD_OK;
+    const slad_batch *batch = NULL;
+    slad_step_report report;
+    bool has_report = false;
+    SLAD_TRY(slad_loader_next(run->training, &batch));
+    status = slad_trainer_step(run->trainer, batch, &report, &has_report);
+    if (has_report) {
+        const slad_status written = write_step(run, &report);
+        if (status == SLAD_OK) status = written;
+    }
+    if (run->held) slad_loader_release(run->training, run->held);
+    run->held = batch;
+    run->held_images = batch->count;
+cleanup:
+    return status;
+}
+
+static slad_status evaluate(slad_run *run, uint64_t steps_done)
+{
+    slad_status status = SLAD_OK;
+    slad_evaluation student = {0}, teacher = {0};
+    cJSON *json = NULL;
+    if (!run->validation) return SLAD_OK;
+    SLAD_TRY(slad_trainer_evaluate(run->trainer, &student, &teacher, run->validation,
+                                   slad_dataset_count(run->dataset, SLAD_SPLIT_VALIDATION)));
+    run->accuracy = student.top1;
+    run->evaluated = true;
+    const int64_t epoch = (int64_t)((steps_done + run->steps_per_epoch - 1) / run->steps_per_epoch) - 1;
+    SLAD_TRY(slad_run_eval_json(run->context, &json, &student, &teacher, (int64_t)steps_done - 1, epoch));
+    SLAD_TRY(slad_metrics_write(run->context, run->metrics, json));
+    if (teacher.present)
+        slad_log(run->context, SLAD_LOG_INFO, "Epoch %lld: student top-1 %.2f %%, teacher top-1 %.2f %% of %llu images",
+                 (long long)epoch, 100 * student.top1, 100 * teacher.top1, (unsigned long long)student.images);
+    else
+        slad_log(run->context, SLAD_LOG_INFO, "Epoch %lld: student top-1 %.2f %% of %llu images", (long long)epoch,
+                 100 * student.top1, (unsigned long long)student.images);
+cleanup:
+    cJSON_Delete(json);
+    slad_evaluation_free(&student);
+    slad_evaluation_free(&teacher);
+    run->last_report = slad_clock_seconds();
+    return status;
+}
+
+static slad_status export_student(slad_run *run)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const size_t classes = slad_dataset_class_count(run->dataset);
+    const char **names = NULL;
+    char *folder = NULL;
+    SLAD_TRY(slad_allocate(context, &names, classes, sizeof *names, "class names"));
+    for (size_t i = 0; i < classes; i++) names[i] = slad_dataset_class_name(run->dataset, i);
+    SLAD_TRY(slad_path_join(context, &folder, run->options->out, "student"));
+    SLAD_TRY(slad_trainer_export_student(run->trainer, folder, names));
+cleanup:
+    slad_release(names);
+    slad_release(folder);
+    return status;
+}
+
+/* Writes what was trained so far, so that it stays usable; keeps the first error. */
+static slad_status rescue(slad_run *run, slad_status reason)
+{
+    const slad_status landed = land(run);
+    slad_status status = slad_trainer_save(run->trainer, run->options->out);
+    if (status == SLAD_OK) status = export_student(run);
+    if (status == SLAD_OK) slad_log(run->context, SLAD_LOG_INFO, "What was trained so far is in %s", run->options->out);
+    if (reason == SLAD_ERROR_INTERRUPTED && landed != SLAD_OK) return landed;
+    return reason == SLAD_ERROR_INTERRUPTED && status != SLAD_OK ? status : reason;
+}
+
+/* Whether an evaluation is due after this many steps: the end of every eval_every-th epoch. */
+static bool evaluation_is_due(const slad_run *run, uint64_t steps_done)
+{
+    const double every = run->options->train.eval_every;
+    const uint64_t epochs = steps_done / run->steps_per_epoch;
+    if (every <= 0 || steps_done % run->steps_per_epoch) return false;
+    return floor((double)epochs / every) > floor((double)(epochs - 1) / every);
+}
+
+static slad_status train(slad_run *run)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    bool fresh_evaluation = false;
+    run->last_report = slad_clock_seconds();
+    for (uint64_t done = 0; done < run->total_steps;) {
+        SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED, "Interrupted after %llu of %llu steps",
+                     (unsigned long long)done, (unsigned long long)run->total_steps);
+        SLAD_TRY(take_step(run));
+        done++;
+        fresh_evaluation = false;
+        if (done % run->steps_per_epoch) continue;
+        SLAD_TRY(land(run));
+        SLAD_TRY(slad_trainer_save(run->trainer, run->options->out));
+        if (!evaluation_is_due(run, done)) continue;
+        SLAD_TRY(evaluate(run, done));
+        fresh_evaluation = true;
+    }
+    SLAD_TRY(land(run));
+    SLAD_TRY(slad_trainer_save(run->trainer, run->options->out));
+    if (!fresh_evaluation) SLAD_TRY(evaluate(run, run->total_steps));
+    SLAD_TRY(export_student(run));
+cleanup:
+    if (status == SLAD_ERROR_INTERRUPTED || status == SLAD_ERROR_DIVERGED) status = rescue(run, status);
+    return status;
+}
+
+static void close_run(slad_run *run)
+{
+    if (run->trainer) (void)slad_trainer_finish(run->trainer, NULL, NULL);
+    slad_metrics_close(run->metrics);
+    if (run->held) slad_loader_release(run->training, run->held);
+    slad_trainer_free(run->trainer);
+    slad_loader_free(run->training);
+    slad_loader_free(run->validation);
+    slad_dataset_free(run->dataset);
+    slad_encoder_free(run->teacher);
+    slad_encoder_free(run->student);
+}
+
+slad_status slad_run_train(slad_context *context, slad_device *device, const slad_run_options *options)
+{
+    slad_status status = SLAD_OK;
+    slad_run run = {.context = context, .options = options};
+    SLAD_TRY(slad_train_options_check(context, &options->train));
+    SLAD_TRY(prepare_folder(context, options));
+    SLAD_TRY(open_models_and_data(&run));
+    SLAD_TRY(open_loaders(&run));
+    SLAD_TRY(open_trainer(&run, device));
+    SLAD_TRY(train(&run));
+    if (slad_loader_broken_count(run.training))
+        slad_log(context, SLAD_LOG_WARNING, "%zu broken training images were skipped",
+                 slad_loader_broken_count(run.training));
+    slad_log(context, SLAD_LOG_INFO, "Done: the merged student is in %s/student", options->out);
+cleanup:
+    close_run(&run);
+    return status;
+}
