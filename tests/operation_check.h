@@ -1,11 +1,8 @@
-/* The judge of an operation. A test describes a small record once; the check then
- *   - runs it on the reference executor and on the OpenCL device (TEST_DEVICE, else the default device), there in
- * several variants of the device's features (row lanes, vector width), and compares every output, gradient and state
- * tensor;
- *   - compares both with expected values where the test gives some (fixtures made with PyTorch);
- *   - checks the gradients by central differences of the reference executor along random directions;
- *   - fails on any NaN or infinity.
- * Errors are relative to the root mean square of the tensor they are in.
+/* The judge of an operation. A test describes a small record once. The check runs it on the reference executor and on
+ * the OpenCL device in several variants of its features (row lanes, vector width), and compares every output, gradient
+ * and state tensor; compares both with expected values where the test gives some (fixtures made with PyTorch); checks
+ * the gradients by central differences of the reference executor along random directions; and fails on any NaN or
+ * infinity. Errors are relative to the root mean square of the tensor that they are in.
  *
  *     static void build(operation_check *check, const void *parameters)
  *     {
@@ -25,10 +22,15 @@
 #include "cl/launch.h"
 #include "graph/record.h"
 
-/* One context and one device for all tests of a program: group setup and teardown, *state is the bench. */
+/* The device opened several times, with other features each time: all tests of a program share it. Group setup and
+ * teardown; *state is the bench. Of the environment: TEST_DEVICE is a device spec; TEST_VARIANTS=1 keeps to the
+ * device's own features; TEST_CASE=TEXT runs only cases whose name contains TEXT. */
+#define OPERATION_VARIANTS 4
 typedef struct operation_bench {
     slad_context *context;
-    slad_device *device;
+    slad_device *device; /* the one that operation_launch uses: variants[0] unless a test chooses another */
+    slad_device *variants[OPERATION_VARIANTS]; /* [0] has the device's own features */
+    size_t variant_count;
 } operation_bench;
 int operation_bench_open(void **state);
 int operation_bench_close(void **state);
@@ -46,7 +48,7 @@ typedef enum operation_role {
     OPERATION_STATE         /* a state tensor; its final value is compared */
 } operation_role;
 
-/* Where values come from: normal random numbers, or given ones, which must live as long as the case runs. */
+/* Where values come from: normal random numbers, or given ones, which are copied. */
 typedef struct operation_values {
     double mean, deviation;
     const float *floats; /* NULL: random */
@@ -73,7 +75,8 @@ void operation_output_only(operation_check *check, const slad_tensor *tensor, co
 void operation_loss(operation_check *check, const slad_tensor *tensor, const char *name, const double *weights,
                     size_t count);
 /* Expected values: of an output by its name, of a gradient by "d" + name of its input or trained tensor, of a trained
- * or state tensor after the last step by its name. `expected` must live as long as the case runs. */
+ * or state tensor after the last step by its name; its moments by name + ".moment_1" and
+ * ".moment_2". `expected` must live as long as the case runs. */
 void operation_expect(operation_check *check, const char *name, const float *expected, double tolerance);
 
 typedef struct operation_case {

@@ -1,0 +1,20 @@
+/* Checks of operands that several operations share. Each returns false on a record that has failed, after making it
+ * fail where the operand does not fit. `operation` is a name for the message. */
+#ifndef SLAD_OPS_OPERANDS_H
+#define SLAD_OPS_OPERANDS_H
+
+#include "graph/record.h"
+
+/* An operand that must be there, contiguous and of floats: of `rank` sizes, or, with rank 0, of at least one. */
+bool slad_check_operand(slad_record *record, const char *operation, const slad_tensor *tensor, unsigned rank);
+
+/* The same, of the sizes of `like`. */
+bool slad_check_same_size(slad_record *record, const char *operation, const slad_tensor *tensor,
+                          const slad_tensor *like);
+
+/* A parameter of the model that the operation cannot train: [columns], or, with rows > 0, [rows, columns]. A trained
+ * one is SLAD_ERROR_USAGE. */
+bool slad_check_frozen(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
+                       size_t columns);
+
+#endif
