@@ -10,8 +10,8 @@
 #define VECTOR_WIDTH 4
 #endif
 
-/* Work-items that share one row in a row reduction: a power of two. 1: a work-item has its row alone; then neither local
- * memory nor barriers are used. Above 1 the work-group is (ROW_LANES, 1, 1). */
+/* Work-items that share one row in a row reduction: a power of two. 1: a work-item has its row alone; then neither
+ * local memory nor barriers are used. Above 1 the work-group is (ROW_LANES, 1, 1). */
 #ifndef ROW_LANES
 #define ROW_LANES 1
 #endif
@@ -92,10 +92,10 @@ static inline int is_finite(float x)
     return (as_uint(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-/* Row reductions. A kernel with the work rule ROWS gives each row to ROW_LANES work-items; lane ROW_LANE takes the row's
- * elements ROW_LANE, ROW_LANE + ROW_LANES, ... and then all lanes call row_sum or row_max with their part and get the
- * whole. The tree has a fixed order. All lanes must reach the call: no return before it, and rows that do not exist are
- * worked with harmless values. `scratch` is declared once a kernel, and may be used for any number of reductions:
+/* Row reductions. A kernel with the work rule ROWS gives each row to ROW_LANES work-items; lane ROW_LANE takes the
+ * row's elements ROW_LANE, ROW_LANE + ROW_LANES, ... and then all lanes call row_sum or row_max with their part and get
+ * the whole. The tree has a fixed order. All lanes must reach the call: no return before it, and rows that do not exist
+ * are worked with harmless values. `scratch` is declared once a kernel, and may be used for any number of reductions:
  *
  *     __kernel void example(...)
  *     {
@@ -103,8 +103,13 @@ static inline int is_finite(float x)
  *         const float total = row_sum(part, scratch);
  */
 #if ROW_LANES > 1
-#define ROW_LANE          ((uint)get_local_id(0))
+#define ROW_LANE          row_lane()
 #define ROW_SCRATCH(name) __local float name[ROW_LANES]
+
+static inline uint row_lane(void)
+{
+    return (uint)get_local_id(0);
+}
 
 static inline float row_sum(float part, __local float *scratch)
 {
@@ -134,10 +139,16 @@ static inline float row_max(float part, __local float *scratch)
     return whole;
 }
 #else
-#define ROW_LANE                0u
+#define ROW_LANE row_lane()
 #define ROW_SCRATCH(name)
-#define row_sum(part, scratch)  (part)
-#define row_max(part, scratch)  (part)
+#define row_sum(part, scratch) (part)
+#define row_max(part, scratch) (part)
+
+/* A function, because compilers warn of conditions on a constant 0. */
+static inline uint row_lane(void)
+{
+    return 0;
+}
 #endif
 
 #endif

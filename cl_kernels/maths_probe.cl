@@ -1,5 +1,5 @@
-/* The device's maths functions over given inputs, for `slad devices`. The five functions have a row of `count` inputs and
- * of `count` results each, in the order exp, log, erf, rsqrt, tanh: results[f][i] = function f of inputs[f][i]. */
+/* The device's maths functions over given inputs, for `slad devices`. The five functions have a row of `count` inputs
+ * and of `count` results each, in the order exp, log, erf, rsqrt, tanh: results[f][i] = function f of inputs[f][i]. */
 #include "common.h"
 
 __kernel void maths_probe(__global float *results, const uint results_offset, __global const float *inputs,

@@ -67,7 +67,8 @@ static void test_buffers(void **state)
         memset(expected + ranges[i][0], 0, (size_t)ranges[i][1]);
     }
     assert_int_equal(slad_buffer_write(device, buffer, 300, "abc", 3), SLAD_OK);
-    memcpy(expected + 300, "abc", 3);
+    const unsigned char part[] = {'a', 'b', 'c'};
+    memcpy(expected + 300, part, sizeof part);
     assert_int_equal(slad_buffer_read(device, bytes, buffer, 0, BYTES), SLAD_OK);
     assert_memory_equal(bytes, expected, BYTES);
     assert_int_equal(slad_buffer_read(device, bytes, buffer, 300, 3), SLAD_OK);

@@ -130,20 +130,20 @@ cl_int CL_API_CALL clGetDeviceInfo(cl_device_id device, cl_device_info property,
     }
 }
 
-static const fake_device CPU = {.name = "Some CPU",
-                                .vendor = "Vendor",
-                                .driver = "1.0",
-                                .version = "OpenCL 1.2 x",
-                                .profile = "FULL_PROFILE",
-                                .type = CL_DEVICE_TYPE_CPU,
-                                .units = 8,
-                                .clock = 1000,
-                                .little_endian = CL_TRUE,
-                                .compiler = CL_TRUE};
+static const fake_device plain_cpu = {.name = "Some CPU",
+                                      .vendor = "Vendor",
+                                      .driver = "1.0",
+                                      .version = "OpenCL 1.2 x",
+                                      .profile = "FULL_PROFILE",
+                                      .type = CL_DEVICE_TYPE_CPU,
+                                      .units = 8,
+                                      .clock = 1000,
+                                      .little_endian = CL_TRUE,
+                                      .compiler = CL_TRUE};
 
 static fake_device make(const char *name, cl_device_type type, cl_uint units)
 {
-    fake_device device = CPU;
+    fake_device device = plain_cpu;
     device.name = name;
     device.type = type;
     device.units = units;
@@ -212,7 +212,7 @@ static void test_bad_platforms(void **state)
     platform_count = 3;
     platforms[0] = (fake_platform){.name = "Empty"};
     platforms[1] = (fake_platform){.name = "Broken", .code = CL_OUT_OF_RESOURCES};
-    platforms[2] = (fake_platform){.name = "Good", .devices = {CPU}, .count = 1};
+    platforms[2] = (fake_platform){.name = "Good", .devices = {plain_cpu}, .count = 1};
     assert_int_equal(slad_device_list_read(fixture.context, &list), SLAD_OK);
     assert_int_equal(list.platform_count, 3);
     assert_int_equal(list.count, 1);
@@ -241,7 +241,7 @@ static void test_failing_queries(void **state)
     for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++) {
         slad_device_list list;
         platform_count = 1;
-        platforms[0] = (fake_platform){.name = "P", .devices = {CPU, CPU}, .count = 2};
+        platforms[0] = (fake_platform){.name = "P", .devices = {plain_cpu, plain_cpu}, .count = 2};
         platforms[0].devices[0].failing = queries[i];
         assert_int_equal(slad_device_list_read(fixture.context, &list), SLAD_OK);
         assert_int_equal(list.count, 2);
@@ -267,14 +267,14 @@ static void expect_unusable(fake_device device, const char *reason)
 static void test_unusable(void **state)
 {
     (void)state;
-    fake_device device = CPU;
+    fake_device device = plain_cpu;
     device.little_endian = CL_FALSE;
     expect_unusable(device, "little-endian");
-    device = CPU;
+    device = plain_cpu;
     device.compiler = CL_FALSE;
     device.profile = "EMBEDDED_PROFILE";
     expect_unusable(device, "compiled offline");
-    device = CPU;
+    device = plain_cpu;
     device.version = "OpenCL 1.1 Mesa";
     expect_unusable(device, "OpenCL 1.2");
 }
@@ -285,7 +285,7 @@ static void test_selection(void **state)
     platform_count = 2;
     platforms[0] = (fake_platform){
         .name = "First Platform",
-        .devices = {CPU, make("Small GPU", CL_DEVICE_TYPE_GPU, 2), make("Board", CL_DEVICE_TYPE_ACCELERATOR, 99)},
+        .devices = {plain_cpu, make("Small GPU", CL_DEVICE_TYPE_GPU, 2), make("Board", CL_DEVICE_TYPE_ACCELERATOR, 99)},
         .count = 3};
     platforms[1] =
         (fake_platform){.name = "Second Platform",
@@ -317,7 +317,7 @@ static void test_capabilities(void **state)
     (void)state;
     slad_discovery discovery;
     platform_count = 1;
-    platforms[0] = (fake_platform){.name = "P", .devices = {CPU}, .count = 1};
+    platforms[0] = (fake_platform){.name = "P", .devices = {plain_cpu}, .count = 1};
     assert_int_equal(slad_discovery_run(fixture.context, &discovery), SLAD_OK);
     const slad_capabilities *capabilities = &discovery.devices[0].capabilities;
     assert_false(capabilities->fp16); /* cl_khr_fp16x is another extension */
@@ -332,7 +332,7 @@ static void test_faults(void **state)
 {
     (void)state;
     platform_count = 1;
-    platforms[0] = (fake_platform){.name = "P", .devices = {CPU}, .count = 1};
+    platforms[0] = (fake_platform){.name = "P", .devices = {plain_cpu}, .count = 1};
     for (uint64_t countdown = 1;; countdown++) {
         slad_device_list list;
         slad_fault_arm(fixture.context, countdown);

@@ -3,7 +3,7 @@
 #include "cl/device.h"
 #include <string.h>
 
-static const double MIB = 1024.0 * 1024.0;
+static const double mebibyte = 1024.0 * 1024.0;
 
 slad_status slad_buffer_create(slad_device *device, cl_mem *buffer, uint64_t bytes, const char *what)
 {
@@ -14,12 +14,12 @@ slad_status slad_buffer_create(slad_device *device, cl_mem *buffer, uint64_t byt
     *buffer = NULL;
     SLAD_FAIL_IF(size > info->max_allocation || size > SIZE_MAX, SLAD_ERROR_OUT_OF_MEMORY,
                  "%s needs %.1f MiB in one buffer, but %s allows at most %.1f MiB; use a smaller batch, image or model",
-                 what, (double)size / MIB, info->name, (double)info->max_allocation / MIB);
+                 what, (double)size / mebibyte, info->name, (double)info->max_allocation / mebibyte);
     SLAD_FAIL_IF(size > info->global_memory - device->allocated, SLAD_ERROR_OUT_OF_MEMORY,
                  "%s needs %.1f MiB, but of the %.1f MiB of %s %.1f MiB are in use already; use a smaller batch, image "
                  "or model",
-                 what, (double)size / MIB, (double)info->global_memory / MIB, info->name,
-                 (double)device->allocated / MIB);
+                 what, (double)size / mebibyte, (double)info->global_memory / mebibyte, info->name,
+                 (double)device->allocated / mebibyte);
 
     cl_int code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
     cl_mem created = NULL;
@@ -27,7 +27,8 @@ slad_status slad_buffer_create(slad_device *device, cl_mem *buffer, uint64_t byt
     SLAD_FAIL_IF(code != CL_SUCCESS, SLAD_ERROR_OUT_OF_MEMORY,
                  "%s: %s gave no buffer of %.1f MiB (%s; %.1f MiB are in use by slad); use a smaller batch, image or "
                  "model, or end other programs that use the device",
-                 what, info->name, (double)size / MIB, slad_cl_error_name(code), (double)device->allocated / MIB);
+                 what, info->name, (double)size / mebibyte, slad_cl_error_name(code),
+                 (double)device->allocated / mebibyte);
     *buffer = created;
     device->allocated += size;
     if (device->allocated > device->allocated_peak) device->allocated_peak = device->allocated;

@@ -32,7 +32,7 @@ static slad_status list_devices(slad_context *context, cl_device_id **ids, cl_ui
     cl_uint found = 0;
     cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &found);
     if (code == CL_SUCCESS && found > 0) {
-        SLAD_TRY(slad_allocate(context, ids, found, sizeof **ids, "the list of devices"));
+        SLAD_TRY(slad_allocate(context, ids, found, sizeof(cl_device_id), "the list of devices"));
         code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, found, *ids, NULL);
     }
     if (code == CL_SUCCESS) {
@@ -96,7 +96,7 @@ slad_status slad_discovery_run(slad_context *context, slad_discovery *discovery)
     *discovery = (slad_discovery){0};
     cl_int code = clGetPlatformIDs(0, NULL, &count);
     if (code == CL_SUCCESS && count > 0) {
-        SLAD_TRY(slad_allocate(context, &platforms, count, sizeof *platforms, "the list of platforms"));
+        SLAD_TRY(slad_allocate(context, &platforms, count, sizeof(cl_platform_id), "the list of platforms"));
         code = clGetPlatformIDs(count, platforms, NULL);
     }
     if (code != CL_SUCCESS) {

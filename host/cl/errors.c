@@ -11,7 +11,7 @@ typedef struct named_code {
     {                                                                                                                  \
         code, #code                                                                                                    \
     }
-static const named_code CODES[] = {
+static const named_code codes[] = {
     NAMED(CL_SUCCESS),
     NAMED(CL_DEVICE_NOT_FOUND),
     NAMED(CL_DEVICE_NOT_AVAILABLE),
@@ -66,8 +66,8 @@ static const named_code CODES[] = {
 
 const char *slad_cl_error_name(cl_int code)
 {
-    for (size_t i = 0; i < sizeof CODES / sizeof CODES[0]; i++) {
-        if (CODES[i].code == code) return CODES[i].name;
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        if (codes[i].code == code) return codes[i].name;
     }
     return "an unknown OpenCL error";
 }

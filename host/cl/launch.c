@@ -7,7 +7,7 @@ static slad_status set_argument(slad_device *device, cl_kernel kernel, cl_uint *
 {
     slad_status status = SLAD_OK;
     if (argument->letter == 't') {
-        SLAD_CL_TRY(clSetKernelArg(kernel, *index, sizeof argument->buffer, &argument->buffer));
+        SLAD_CL_TRY(clSetKernelArg(kernel, *index, sizeof(cl_mem), &argument->buffer));
         *index += 1;
         SLAD_CL_TRY(clSetKernelArg(kernel, *index, sizeof argument->offset, &argument->offset));
     } else {

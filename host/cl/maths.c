@@ -4,9 +4,9 @@
 #include <math.h>
 
 enum { FUNCTIONS = 5, INPUTS = 4096 };
-static const double WORST_ULP = 1e9;
+static const double worst_ulp = 1e9;
 
-static const slad_kernel_row MATHS_PROBE = {
+static const slad_kernel_row maths_probe = {
     .file = "maths_probe", .entry = "maths_probe", .arguments = "ttu", .rule = SLAD_WORK_ITEMS};
 
 typedef struct probed_function {
@@ -22,7 +22,7 @@ static double reciprocal_root(double x)
 }
 
 /* In the order of the kernel. */
-static const probed_function PROBED[FUNCTIONS] = {
+static const probed_function probed[FUNCTIONS] = {
     {exp, -87.0, 88.0, false}, {log, -126.0, 127.0, true},
     {erf, -4.0, 4.0, false},   {reciprocal_root, -126.0, 127.0, true},
     {tanh, -9.0, 9.0, false},
@@ -38,11 +38,11 @@ static float input_of(const probed_function *function, size_t i)
 static double error_in_ulp(float result, double exact)
 {
     enum { FRACTION_BITS = 23, LOWEST_EXPONENT = -126 };
-    if (!isfinite(result)) return WORST_ULP;
+    if (!isfinite(result)) return worst_ulp;
     int exponent = LOWEST_EXPONENT;
     if (exact != 0.0 && ilogb(exact) > exponent) exponent = ilogb(exact);
     const double error = fabs((double)result - exact) / ldexp(1.0, exponent - FRACTION_BITS);
-    return error < WORST_ULP ? error : WORST_ULP;
+    return error < worst_ulp ? error : worst_ulp;
 }
 
 static slad_status run_probe(slad_device *device, float *results, const float *inputs)
@@ -57,7 +57,7 @@ static slad_status run_probe(slad_device *device, float *results, const float *i
     const slad_argument arguments[] = {slad_argument_buffer(result_buffer, 0), slad_argument_buffer(input_buffer, 0),
                                        slad_argument_uint(INPUTS)};
     const slad_work work = {.items = {INPUTS}, .split_axis = 0};
-    SLAD_TRY(slad_launch_bind(device, &launch, &MATHS_PROBE, "", arguments, 3, work));
+    SLAD_TRY(slad_launch_bind(device, &launch, &maths_probe, "", arguments, 3, work));
     SLAD_TRY(slad_launch_enqueue(device, &launch));
     SLAD_TRY(slad_buffer_read(device, results, result_buffer, 0, bytes));
 cleanup:
@@ -77,10 +77,10 @@ slad_status slad_device_measure_maths(slad_device *device)
     if (capabilities->exp_ulp >= 0.0) return SLAD_OK;
     SLAD_TRY(slad_allocate(context, &inputs, (size_t)FUNCTIONS * INPUTS, sizeof *inputs, "the maths probe"));
     SLAD_TRY(slad_allocate(context, &results, (size_t)FUNCTIONS * INPUTS, sizeof *results, "the maths probe"));
-    for (size_t i = 0; i < (size_t)FUNCTIONS * INPUTS; i++) inputs[i] = input_of(&PROBED[i / INPUTS], i % INPUTS);
+    for (size_t i = 0; i < (size_t)FUNCTIONS * INPUTS; i++) inputs[i] = input_of(&probed[i / INPUTS], i % INPUTS);
     SLAD_TRY(run_probe(device, results, inputs));
     for (size_t i = 0; i < (size_t)FUNCTIONS * INPUTS; i++) {
-        const double error = error_in_ulp(results[i], PROBED[i / INPUTS].exact((double)inputs[i]));
+        const double error = error_in_ulp(results[i], probed[i / INPUTS].exact((double)inputs[i]));
         worst[i / INPUTS] = fmax(worst[i / INPUTS], error);
     }
     capabilities->exp_ulp = worst[0];

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const size_t MAX_FILE = (size_t)64 << 20;
+static const size_t max_file = (size_t)64 << 20;
 
 static slad_status make_path(slad_context *context, char **path, const slad_program_store *store,
                              const slad_program *program)
@@ -32,7 +32,7 @@ static slad_status read_passes(const slad_program_store *store, const char **lin
     *lines = "";
     *owned = NULL;
     if (slad_path_look(path) != SLAD_PATH_FILE) return SLAD_OK;
-    SLAD_TRY(slad_file_read_all(context, owned, &size, path, MAX_FILE));
+    SLAD_TRY(slad_file_read_all(context, owned, &size, path, max_file));
     const size_t head_size =
         (size_t)snprintf(head, sizeof head, "slad passes 1, key of %zu bytes\n", program->key_size);
     const bool ours = size >= head_size + program->key_size && memcmp(*owned, head, head_size) == 0 &&

@@ -144,6 +144,14 @@ static char *read_build_log(const slad_device *device, cl_program cl)
     return log;
 }
 
+/* Compilers warn in their log: developers see it. */
+static void log_warnings(const slad_device *device, const slad_program *program)
+{
+    char *log = read_build_log(device, program->cl);
+    if (log && log[0]) slad_log(device->context, SLAD_LOG_DEBUG, "the compiler says of %s.cl:\n%s", program->file, log);
+    slad_release(log);
+}
+
 static slad_status report_build(const slad_device *device, const slad_program *program, cl_program cl, cl_int code)
 {
     slad_status status = SLAD_OK;
@@ -178,6 +186,7 @@ static slad_status compile(slad_device *device, slad_program *program)
     device->programs->statistics.compiled++;
     device->programs->statistics.compile_seconds += seconds;
     slad_log(context, SLAD_LOG_DEBUG, "compiled %s.cl %s in %.3f s", program->file, program->options, seconds);
+    log_warnings(device, program);
 cleanup:
     if (cl) (void)clReleaseProgram(cl);
     return status;

@@ -5,8 +5,8 @@
 #include "cl/program_store.h"
 #include <string.h>
 
-static const char MAGIC[8] = {'S', 'L', 'A', 'D', 'C', 'L', '0', '1'}; /* the last two: format version */
-static const size_t MAX_FILE = (size_t)1 << 30;
+static const char magic_word[8] = {'S', 'L', 'A', 'D', 'C', 'L', '0', '1'}; /* the last two: format version */
+static const size_t max_file = (size_t)1 << 30;
 
 /* Sizes and hashes in the file: eight bytes, little endian. */
 static void put_number(unsigned char bytes[8], uint64_t number)
@@ -46,7 +46,8 @@ static bool is_valid(const unsigned char *bytes, size_t size, const slad_program
     if (size < sizeof head) return false;
     memcpy(&head, bytes, sizeof head);
     const uint64_t binary_size = get_number(head.binary_size);
-    if (memcmp(head.magic, MAGIC, sizeof MAGIC) != 0 || get_number(head.key_size) != program->key_size) return false;
+    if (memcmp(head.magic, magic_word, sizeof magic_word) != 0 || get_number(head.key_size) != program->key_size)
+        return false;
     if (size - sizeof head < program->key_size || size - sizeof head - program->key_size != binary_size) return false;
     if (memcmp(bytes + sizeof head, program->key, program->key_size) != 0) return false;
     const unsigned char *binary = bytes + sizeof head + program->key_size;
@@ -66,7 +67,7 @@ bool slad_program_cache_load(const slad_program_store *store, const slad_program
     if (!store->cache_folder) return false;
     SLAD_TRY(make_path(context, &path, store, program));
     if (slad_path_look(path) != SLAD_PATH_FILE) goto cleanup;
-    SLAD_TRY(slad_file_read_all(context, &bytes, &file_size, path, MAX_FILE));
+    SLAD_TRY(slad_file_read_all(context, &bytes, &file_size, path, max_file));
     if (!is_valid((const unsigned char *)bytes, file_size, program)) goto cleanup;
     *size = file_size - sizeof(file_head) - program->key_size;
     SLAD_TRY(slad_allocate(context, binary, *size, 1, "a program binary"));
@@ -96,7 +97,7 @@ void slad_program_cache_save(slad_device *device, const slad_program *program, c
     char *path = NULL;
     file_head head;
     if (!store->cache_folder) return;
-    memcpy(head.magic, MAGIC, sizeof MAGIC);
+    memcpy(head.magic, magic_word, sizeof magic_word);
     put_number(head.key_size, program->key_size);
     put_number(head.binary_size, size);
     put_number(head.binary_hash, slad_hash_bytes(SLAD_HASH_START, binary, size));

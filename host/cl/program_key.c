@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Environment variables that change what compilers do, by their beginnings. */
-static const char *const COMPILER_VARIABLES[] = {"AMD_",  "CL_",     "CLVK_", "CUDA_", "GALLIUM_",         "GPU_",
+static const char *const compiler_variables[] = {"AMD_",  "CL_",     "CLVK_", "CUDA_", "GALLIUM_",         "GPU_",
                                                  "IGC_",  "LP_",     "MALI_", "MESA_", "NEOReadDebugKeys", "OCLGRIND_",
                                                  "POCL_", "RUSTICL_"};
 
@@ -93,8 +93,8 @@ slad_status slad_program_make_key(const slad_device *device, slad_program *progr
     SLAD_TRY(append_line(&key, "bits", bits));
     SLAD_TRY(append_line(&key, "file", program->file));
     SLAD_TRY(append_line(&key, "options", program->options));
-    SLAD_TRY(slad_environment_list(context, &environment, COMPILER_VARIABLES,
-                                   sizeof COMPILER_VARIABLES / sizeof COMPILER_VARIABLES[0]));
+    SLAD_TRY(slad_environment_list(context, &environment, compiler_variables,
+                                   sizeof compiler_variables / sizeof compiler_variables[0]));
     SLAD_TRY(append_line(&key, "environment", environment));
     SLAD_TRY(append_line(&key, "source", program->source));
     SLAD_TRY(slad_format(context, &program->name, "%016llx",

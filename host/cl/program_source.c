@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { MAX_INCLUDES = 32, MAX_DEPTH = 8, MAX_NAME = 64 };
-static const size_t MAX_SOURCE = (size_t)16 << 20;
+static const size_t max_source = (size_t)16 << 20;
 
 typedef struct splicer {
     slad_context *context;
@@ -45,7 +45,7 @@ static slad_status open_source(const splicer *out, const char **text, char **own
                      "%s: no such kernel source; a folder of kernels must hold all of them, so copy the missing ones "
                      "from cl_kernels",
                      path);
-        SLAD_TRY(slad_file_read_all(context, owned, &size, path, MAX_SOURCE));
+        SLAD_TRY(slad_file_read_all(context, owned, &size, path, max_source));
         SLAD_FAIL_IF(strlen(*owned) != size, SLAD_ERROR_DATA, "%s: a kernel source must be text, but holds NUL bytes",
                      path);
         *text = *owned;

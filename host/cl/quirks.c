@@ -87,19 +87,20 @@ typedef struct feature_field {
     {                                                                                                                  \
 #field, offsetof(slad_features, field), true                                                                   \
     }
-static const feature_field FIELDS[] = {
+static const feature_field feature_fields[] = {
     NUMBER(vector_width),           NUMBER(row_lanes),     NUMBER(group_size), NUMBER(block_group_size),
     NUMBER(max_groups_per_enqueue), FLAG(has_fma),         FLAG(use_clblast),  FLAG(pass_c_standard),
     FLAG(cache_programs),           FLAG(whole_transfers),
 };
-_Static_assert(sizeof FIELDS / sizeof FIELDS[0] <= SLAD_MAX_FEATURES, "slad_device_details has room for all features");
+_Static_assert(sizeof feature_fields / sizeof feature_fields[0] <= SLAD_MAX_FEATURES,
+               "slad_device_details has room for all features");
 
 bool slad_features_set(slad_features *features, const char *name, int value)
 {
-    for (size_t i = 0; i < sizeof FIELDS / sizeof FIELDS[0]; i++) {
-        if (strcmp(FIELDS[i].name, name) != 0) continue;
-        void *field = (char *)features + FIELDS[i].offset;
-        if (FIELDS[i].is_flag) {
+    for (size_t i = 0; i < sizeof feature_fields / sizeof feature_fields[0]; i++) {
+        if (strcmp(feature_fields[i].name, name) != 0) continue;
+        void *field = (char *)features + feature_fields[i].offset;
+        if (feature_fields[i].is_flag) {
             *(bool *)field = value != 0;
         } else {
             *(unsigned *)field = (unsigned)value;
@@ -111,11 +112,11 @@ bool slad_features_set(slad_features *features, const char *name, int value)
 
 size_t slad_features_list(slad_device_feature *list, const slad_features *features)
 {
-    const size_t count = sizeof FIELDS / sizeof FIELDS[0];
+    const size_t count = sizeof feature_fields / sizeof feature_fields[0];
     for (size_t i = 0; i < count; i++) {
-        const void *field = (const char *)features + FIELDS[i].offset;
-        list[i].name = FIELDS[i].name;
-        list[i].value = FIELDS[i].is_flag ? *(const bool *)field : *(const unsigned *)field;
+        const void *field = (const char *)features + feature_fields[i].offset;
+        list[i].name = feature_fields[i].name;
+        list[i].value = feature_fields[i].is_flag ? *(const bool *)field : *(const unsigned *)field;
     }
     return count;
 }
