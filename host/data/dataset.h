@@ -19,13 +19,15 @@ int32_t slad_dataset_label(const slad_dataset *dataset, slad_split split, size_t
 /* The path of an image for messages and reports: a file's, or "file.idx#17". Release *text. */
 slad_status slad_dataset_item_name(slad_context *context, char **text, const slad_dataset *dataset, slad_split split,
                                    size_t index);
-/* Decodes one image (not for tensor files). Safe from several threads. IDX images are grey repeated to RGB. */
+/* Decodes one image (not for tensor files). Safe from several threads, each with a context of its own or none. IDX
+ * images are grey repeated to RGB. Errors: those of slad_image_read. */
 slad_status slad_dataset_read_image(slad_context *context, slad_image *image, const slad_dataset *dataset,
                                     slad_split split, size_t index);
 /* Copies one image's normalised values (tensor files only): pixels [3, height, width]. */
 slad_status slad_dataset_read_tensor(slad_context *context, float *pixels, const slad_dataset *dataset,
                                      slad_split split, size_t index);
-/* A hash over names, sizes and labels of all images, for config.json. */
+/* A hash over names, file sizes and labels of all images (of IDX files also their pixels), for config.json. It does not
+ * depend on where the data set lies. */
 uint64_t slad_dataset_fingerprint(const slad_dataset *dataset);
 bool slad_dataset_is_strict(const slad_dataset *dataset);
 

@@ -17,13 +17,22 @@ typedef struct slad_dataset_options {
     bool strict; /* a broken image is an error (DATA) instead of being skipped with a warning and counted */
 } slad_dataset_options;
 
-/* Opens what `path` is, and says in the log what that was: a folder with train/ and val/ of class folders of images
- * (torchvision's ImageFolder: classes are the folder names in byte order); a CSV with the columns path,label,split
- * (paths relative to the file); a folder with the four IDX files of the MNIST family, gzipped or not; one .safetensors
- * file with pixel_values F32 [N,3,H,W] and labels I64 [N], or a folder with train.safetensors and val.safetensors.
- * Opening reads no pixels of image files; it lists and checks. Free with slad_dataset_free.
- * Errors: SLAD_ERROR_DATA naming the file: nothing usable, an empty class, fewer than two classes, a label out of
- * range, unlike class lists of train and val. */
+/* Opens what `path` is, and says in the log what that was:
+ * - a folder with train/ and, if there is a validation part, val/, each with one folder of images a class
+ * (torchvision's ImageFolder: classes are the folder names of train/ in byte order, images are found at any depth;
+ * hidden files and files whose names do not end in jpg, jpeg, png, bmp, gif, tga, ppm, pgm or pnm are ignored and
+ * counted in the log);
+ * - a .csv file with the columns path, label and split, named in its first line, in any order and among others. Paths
+ *   are relative to the file; labels are names, classes are those of the training rows in byte order; split is train,
+ *   or val, valid, validation or test, which all mean validation;
+ * - a folder with IDX files of the MNIST family ({train,t10k}-{images-idx3,labels-idx1}-ubyte, gzipped or not). There
+ * are as many classes as the largest training label and one more;
+ * - one .safetensors file with pixel_values F32 [N,3,H,W] and labels I64 [N], which is then a training part only, or a
+ *   folder with train.safetensors and maybe val.safetensors. There are as many classes as the metadata num_classes
+ * says, else as the largest label and one more. Opening reads no pixels of image files; it lists and checks. `options`
+ * may be NULL for the defaults. Free with slad_dataset_free. Errors: SLAD_ERROR_DATA naming the file: nothing usable,
+ * an empty class folder, fewer than two classes, a label out of range, a validation class that training does not have,
+ * masks for segmentation, which this version does not do. */
 SLAD_API slad_status slad_dataset_open(slad_context *context, slad_dataset **dataset, const char *path,
                                        const slad_dataset_options *options);
 SLAD_API void slad_dataset_free(slad_dataset *dataset);
@@ -31,7 +40,8 @@ SLAD_API void slad_dataset_free(slad_dataset *dataset);
 /* Images of a split; 0 for SLAD_SPLIT_VALIDATION when the set has no such part. */
 SLAD_API size_t slad_dataset_count(const slad_dataset *dataset, slad_split split);
 SLAD_API size_t slad_dataset_class_count(const slad_dataset *dataset);
-/* The name of a class: the folder's, or its number in decimal. Owned by the data set. */
+/* The name of a class: the folder's, the CSV label, or its number in decimal. Owned by the data set; NULL past the end.
+ */
 SLAD_API const char *slad_dataset_class_name(const slad_dataset *dataset, size_t class_index);
 
 /* A batch as the engine takes it, filled by a loader or by the caller. Pixels are normalised float32, channels first.

@@ -1,0 +1,314 @@
+/* Recognising data sets, and what all forms have in common. */
+#include "data/dataset_internal.h"
+
+#include "base/files.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include <string.h>
+
+static const char *const form_names[] = {"class folders of images", "a CSV list of images", "IDX files",
+                                         "tensor files"};
+
+static void part_free(slad_dataset_part *part)
+{
+    for (size_t i = 0; part->paths && i < part->count; i++) slad_release(part->paths[i]);
+    slad_release((void *)part->paths);
+    slad_release(part->labels);
+    slad_release(part->sizes);
+    slad_release(part->origin);
+    slad_release(part->pixels);
+    slad_safetensors_close(part->file);
+}
+
+void slad_dataset_free(slad_dataset *dataset)
+{
+    if (!dataset) return;
+    part_free(&dataset->parts[SLAD_SPLIT_TRAIN]);
+    part_free(&dataset->parts[SLAD_SPLIT_VALIDATION]);
+    for (size_t i = 0; dataset->classes && i < dataset->class_count; i++) slad_release(dataset->classes[i]);
+    slad_release((void *)dataset->classes);
+    slad_release(dataset->root);
+    slad_release(dataset);
+}
+
+/* The path of an image file, owned by the caller. */
+static slad_status full_path(slad_context *context, char **path, const slad_dataset *dataset, slad_split split,
+                             size_t index)
+{
+    const char *relative = dataset->parts[split].paths[index];
+    if (relative[0] == '/') return slad_duplicate(context, path, relative);
+    return slad_path_join(context, path, dataset->root, relative);
+}
+
+/* Bytes of a file, 0 if it cannot be opened: the loader will say why. */
+static uint64_t file_size(const char *path)
+{
+    slad_file *file = NULL;
+    if (slad_file_open(NULL, &file, path) != SLAD_OK) return 0;
+    const uint64_t size = slad_file_size(file);
+    slad_file_close(file);
+    return size;
+}
+
+slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, slad_split split, const char *path,
+                                  int32_t label)
+{
+    slad_status status = SLAD_OK;
+    slad_dataset_part *part = &dataset->parts[split];
+    char *full = NULL;
+    const size_t i = part->count, needed = i + 1;
+    SLAD_TRY(slad_grow(context, &part->paths, &part->path_capacity, needed, sizeof *part->paths, "image paths"));
+    SLAD_TRY(slad_grow(context, &part->labels, &part->label_capacity, needed, sizeof *part->labels, "labels"));
+    SLAD_TRY(slad_grow(context, &part->sizes, &part->size_capacity, needed, sizeof *part->sizes, "file sizes"));
+    SLAD_TRY(slad_duplicate(context, &part->paths[i], path));
+    part->count++;
+    part->labels[i] = label;
+    SLAD_TRY(full_path(context, &full, dataset, split, i));
+    part->sizes[i] = file_size(full);
+cleanup:
+    slad_release(full);
+    return status;
+}
+
+slad_status slad_dataset_number_classes(slad_context *context, slad_dataset *dataset, size_t count)
+{
+    slad_status status = SLAD_OK;
+    SLAD_TRY(slad_allocate(context, &dataset->classes, count, sizeof *dataset->classes, "class names"));
+    dataset->class_count = count;
+    for (size_t i = 0; i < count; i++) SLAD_TRY(slad_format(context, &dataset->classes[i], "%zu", i));
+cleanup:
+    return status;
+}
+
+static bool holds(slad_context *context, const char *folder, const char *name, slad_path_kind kind)
+{
+    char *path = NULL;
+    if (slad_path_join(context, &path, folder, name) != SLAD_OK) return false;
+    const bool found = slad_path_look(path) == kind;
+    slad_release(path);
+    return found;
+}
+
+static bool ends_with(const char *text, const char *ending)
+{
+    const size_t length = strlen(text), tail = strlen(ending);
+    return length > tail && strcmp(text + length - tail, ending) == 0;
+}
+
+static const char forms_hint[] = "a folder with train/ and val/ of class folders, a .csv file with the columns "
+                                 "path,label,split, a folder of IDX files, or .safetensors files with pixel_values "
+                                 "and labels";
+
+static slad_status recognise_folder(slad_context *context, slad_dataset_form *form, const char *path)
+{
+    slad_status status = SLAD_OK;
+    if (holds(context, path, "train", SLAD_PATH_DIRECTORY)) {
+        *form = SLAD_FORM_IMAGE_FOLDER;
+    } else if (holds(context, path, "train.safetensors", SLAD_PATH_FILE)) {
+        *form = SLAD_FORM_TENSORS;
+    } else if (slad_dataset_is_idx(path)) {
+        *form = SLAD_FORM_IDX;
+    } else {
+        SLAD_FAIL_IF(holds(context, path, "images", SLAD_PATH_DIRECTORY) &&
+                         holds(context, path, "masks", SLAD_PATH_DIRECTORY),
+                     SLAD_ERROR_DATA,
+                     "%s: images/ with masks/ is a data set for segmentation, which this version does not do; give %s",
+                     path, forms_hint);
+        SLAD_FAIL_IF(true, SLAD_ERROR_DATA, "%s: the folder holds no data set; give %s", path, forms_hint);
+    }
+cleanup:
+    return status;
+}
+
+static slad_status recognise(slad_context *context, slad_dataset_form *form, const char *path)
+{
+    slad_status status = SLAD_OK;
+    const slad_path_kind kind = slad_path_look(path);
+    SLAD_FAIL_IF(kind == SLAD_PATH_MISSING, SLAD_ERROR_DATA, "%s: there is no such data set; check the path", path);
+    if (kind == SLAD_PATH_DIRECTORY) {
+        SLAD_TRY(recognise_folder(context, form, path));
+    } else {
+        const bool is_csv = ends_with(path, ".csv") || ends_with(path, ".CSV");
+        SLAD_FAIL_IF(kind != SLAD_PATH_FILE || (!is_csv && !ends_with(path, ".safetensors")), SLAD_ERROR_DATA,
+                     "%s: not a data set that is known; give %s", path, forms_hint);
+        *form = is_csv ? SLAD_FORM_CSV : SLAD_FORM_TENSORS;
+    }
+cleanup:
+    return status;
+}
+
+static slad_status read_form(slad_context *context, slad_dataset *dataset, const char *path)
+{
+    switch (dataset->form) {
+    case SLAD_FORM_IMAGE_FOLDER:
+        return slad_dataset_read_image_folder(context, dataset, path);
+    case SLAD_FORM_CSV:
+        return slad_dataset_read_csv(context, dataset, path);
+    case SLAD_FORM_IDX:
+        return slad_dataset_read_idx(context, dataset, path);
+    case SLAD_FORM_TENSORS:
+        break;
+    }
+    return slad_dataset_read_tensors(context, dataset, path);
+}
+
+/* Hashes what tells one data set from another without reading images: names, sizes, labels; of IDX files the pixels. */
+static uint64_t hash_part(uint64_t hash, const slad_dataset *dataset, const slad_dataset_part *part)
+{
+    const uint64_t sizes[3] = {part->count, dataset->height, dataset->width};
+    hash = slad_hash_bytes(hash, sizes, sizeof sizes);
+    if (part->count == 0) return hash;
+    hash = slad_hash_bytes(hash, part->labels, part->count * sizeof *part->labels);
+    for (size_t i = 0; part->paths && i < part->count; i++) {
+        hash = slad_hash_text(hash, part->paths[i]);
+        hash = slad_hash_bytes(hash, &part->sizes[i], sizeof part->sizes[i]);
+    }
+    if (part->pixels) hash = slad_hash_bytes(hash, part->pixels, part->count * dataset->height * dataset->width);
+    return hash;
+}
+
+static uint64_t hash_dataset(const slad_dataset *dataset)
+{
+    uint64_t hash = SLAD_HASH_START;
+    for (size_t i = 0; i < dataset->class_count; i++) hash = slad_hash_text(hash, dataset->classes[i]);
+    hash = hash_part(hash, dataset, &dataset->parts[SLAD_SPLIT_TRAIN]);
+    return hash_part(hash, dataset, &dataset->parts[SLAD_SPLIT_VALIDATION]);
+}
+
+static slad_status check_files(slad_context *context, const slad_dataset *dataset, slad_split split, const char *path)
+{
+    slad_status status = SLAD_OK;
+    const slad_dataset_part *part = &dataset->parts[split];
+    const char *name = split == SLAD_SPLIT_TRAIN ? "training" : "validation";
+    char *missing = NULL;
+    size_t readable = 0;
+    SLAD_FAIL_IF(part->count > INT32_MAX, SLAD_ERROR_DATA, "%s: more than 2^31 - 1 %s images; give fewer", path, name);
+    if (!part->paths) goto cleanup;
+    for (size_t i = 0; i < part->count; i++) {
+        readable += part->sizes[i] > 0;
+        if (part->sizes[i] > 0 || !dataset->strict) continue;
+        SLAD_TRY(full_path(context, &missing, dataset, split, i));
+        SLAD_FAIL_IF(true, SLAD_ERROR_DATA, "%s: the image is empty or cannot be opened; replace it", missing);
+    }
+    SLAD_FAIL_IF(readable == 0 && part->count > 0, SLAD_ERROR_DATA,
+                 "%s: not one of the %zu %s images can be opened; check the paths and the permissions", path,
+                 part->count, name);
+cleanup:
+    slad_release(missing);
+    return status;
+}
+
+slad_status slad_dataset_open(slad_context *context, slad_dataset **out, const char *path,
+                              const slad_dataset_options *options)
+{
+    slad_status status = SLAD_OK;
+    slad_dataset *dataset = NULL;
+    *out = NULL;
+    SLAD_TRY(slad_allocate(context, &dataset, 1, sizeof *dataset, "data set"));
+    dataset->strict = options && options->strict;
+    SLAD_TRY(recognise(context, &dataset->form, path));
+    SLAD_TRY(read_form(context, dataset, path));
+    const size_t train = dataset->parts[SLAD_SPLIT_TRAIN].count, held_out = dataset->parts[SLAD_SPLIT_VALIDATION].count;
+    SLAD_FAIL_IF(train == 0, SLAD_ERROR_DATA, "%s: there are no training images; give %s", path, forms_hint);
+    SLAD_FAIL_IF(dataset->class_count < 2, SLAD_ERROR_DATA,
+                 "%s: there is only one class; classification needs at least two", path);
+    SLAD_TRY(check_files(context, dataset, SLAD_SPLIT_TRAIN, path));
+    SLAD_TRY(check_files(context, dataset, SLAD_SPLIT_VALIDATION, path));
+    dataset->fingerprint = hash_dataset(dataset);
+    slad_log(context, SLAD_LOG_INFO, "%s: %s, %zu classes, %zu training and %zu validation images%s", path,
+             form_names[dataset->form], dataset->class_count, train, held_out,
+             held_out > 0 ? "" : "; evaluation is left out");
+    *out = dataset;
+    dataset = NULL;
+cleanup:
+    slad_dataset_free(dataset);
+    return status;
+}
+
+size_t slad_dataset_count(const slad_dataset *dataset, slad_split split)
+{
+    return dataset->parts[split].count;
+}
+
+size_t slad_dataset_class_count(const slad_dataset *dataset)
+{
+    return dataset->class_count;
+}
+
+const char *slad_dataset_class_name(const slad_dataset *dataset, size_t class_index)
+{
+    return class_index < dataset->class_count ? dataset->classes[class_index] : NULL;
+}
+
+slad_dataset_form slad_dataset_get_form(const slad_dataset *dataset)
+{
+    return dataset->form;
+}
+
+bool slad_dataset_tensor_size(const slad_dataset *dataset, size_t *height, size_t *width)
+{
+    if (dataset->form != SLAD_FORM_TENSORS) return false;
+    *height = dataset->height;
+    *width = dataset->width;
+    return true;
+}
+
+int32_t slad_dataset_label(const slad_dataset *dataset, slad_split split, size_t index)
+{
+    return dataset->parts[split].labels[index];
+}
+
+slad_status slad_dataset_item_name(slad_context *context, char **text, const slad_dataset *dataset, slad_split split,
+                                   size_t index)
+{
+    const slad_dataset_part *part = &dataset->parts[split];
+    if (part->paths) return full_path(context, text, dataset, split, index);
+    return slad_format(context, text, "%s#%zu", part->origin, index);
+}
+
+slad_status slad_dataset_read_image(slad_context *context, slad_image *image, const slad_dataset *dataset,
+                                    slad_split split, size_t index)
+{
+    slad_status status = SLAD_OK;
+    const slad_dataset_part *part = &dataset->parts[split];
+    char *path = NULL;
+    *image = (slad_image){0};
+    SLAD_FAIL_IF(index >= part->count || (!part->paths && !part->pixels), SLAD_ERROR_INTERNAL,
+                 "image %zu of %zu cannot be read from this data set; please report it", index, part->count);
+    if (part->paths) {
+        SLAD_TRY(full_path(context, &path, dataset, split, index));
+        SLAD_TRY(slad_image_read(context, image, path));
+        goto cleanup;
+    }
+    const size_t values = dataset->height * dataset->width;
+    SLAD_TRY(slad_allocate(context, &image->pixels, values, 3, "image"));
+    image->height = dataset->height;
+    image->width = dataset->width;
+    for (size_t i = 0; i < values; i++) memset(image->pixels + 3 * i, part->pixels[index * values + i], 3);
+cleanup:
+    slad_release(path);
+    return status;
+}
+
+slad_status slad_dataset_read_tensor(slad_context *context, float *pixels, const slad_dataset *dataset,
+                                     slad_split split, size_t index)
+{
+    slad_status status = SLAD_OK;
+    const slad_dataset_part *part = &dataset->parts[split];
+    const uint64_t values = (uint64_t)3 * dataset->height * dataset->width;
+    SLAD_FAIL_IF(index >= part->count || !part->tensor, SLAD_ERROR_INTERNAL,
+                 "tensor %zu of %zu cannot be read from this data set; please report it", index, part->count);
+    SLAD_TRY(slad_safetensors_read_float(context, pixels, part->file, part->tensor, index * values, values));
+cleanup:
+    return status;
+}
+
+uint64_t slad_dataset_fingerprint(const slad_dataset *dataset)
+{
+    return dataset->fingerprint;
+}
+
+bool slad_dataset_is_strict(const slad_dataset *dataset)
+{
+    return dataset->strict;
+}

@@ -1,0 +1,47 @@
+/* The parts of a data set, shared by the files that read its forms. */
+#ifndef SLAD_DATA_DATASET_INTERNAL_H
+#define SLAD_DATA_DATASET_INTERNAL_H
+
+#include "base/safetensors.h"
+#include "data/dataset.h"
+
+typedef struct slad_dataset_part {
+    size_t count;
+    int32_t *labels;               /* [count] */
+    char **paths;                  /* [count], image files: relative to root, or absolute */
+    uint64_t *sizes;               /* [count], bytes of the files, 0 for one that cannot be opened */
+    char *origin;                  /* the file of images, of IDX and tensor files */
+    unsigned char *pixels;         /* IDX: [count, height, width] */
+    slad_safetensors *file;        /* tensor files */
+    const slad_safetensor *tensor; /* pixel_values, [count, 3, height, width] */
+    size_t path_capacity, label_capacity, size_capacity; /* of the arrays while they grow */
+} slad_dataset_part;
+
+struct slad_dataset {
+    slad_dataset_form form;
+    bool strict;
+    char *root; /* the folder that paths start from */
+    char **classes;
+    size_t class_count;
+    size_t height, width; /* of IDX and tensor files */
+    uint64_t fingerprint;
+    slad_dataset_part parts[2]; /* by slad_split */
+};
+
+/* Each fills an empty data set from `path`, checks what is particular to its form, and leaves the parts that exist with
+ * a count above 0. What was filled before an error is freed by the caller. */
+slad_status slad_dataset_read_image_folder(slad_context *context, slad_dataset *dataset, const char *path);
+slad_status slad_dataset_read_csv(slad_context *context, slad_dataset *dataset, const char *path);
+slad_status slad_dataset_read_idx(slad_context *context, slad_dataset *dataset, const char *path);
+slad_status slad_dataset_read_tensors(slad_context *context, slad_dataset *dataset, const char *path);
+
+/* Whether a folder holds training images of the IDX form. */
+bool slad_dataset_is_idx(const char *path);
+
+/* Appends an image file to a part, with the size that it has now; takes over neither path nor anything else. */
+slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, slad_split split, const char *path,
+                                  int32_t label);
+/* Gives the classes 0 .. count-1 their numbers as names. */
+slad_status slad_dataset_number_classes(slad_context *context, slad_dataset *dataset, size_t count);
+
+#endif
