@@ -1,0 +1,166 @@
+#include "reference/layer_scale.h"
+#include "graph/host.h"
+#include "graph/self_test.h"
+#include "ops/kernel_table.h"
+#include "ops/operands.h"
+#include "ops/operations.h"
+
+enum { FORWARD, BACKWARD, RESIDUAL };
+
+typedef struct backward_parameters {
+    bool accumulate;
+} backward_parameters;
+
+static slad_work work_of_vectors(const slad_launcher *launcher, size_t elements)
+{
+    const size_t width = slad_launcher_features(launcher)->vector_width;
+    return (slad_work){.items = {(elements + width - 1) / width, 1, 1}, .split_axis = 0};
+}
+
+/* layer_scale: inputs x, z, gamma; output y */
+
+static slad_status launch_forward(slad_launcher *launcher, const slad_node *node)
+{
+    const slad_tensor *y = node->outputs[0];
+    const size_t elements = slad_tensor_elements(y);
+    const slad_operand arguments[] = {
+        SLAD_TENSOR(y),
+        SLAD_TENSOR(node->inputs[0]),
+        SLAD_TENSOR(node->inputs[1]),
+        SLAD_TENSOR(node->inputs[2]),
+        SLAD_UINT(elements),
+        SLAD_UINT(slad_tensor_columns(y)),
+    };
+    return slad_launch_kernel(launcher, &slad_layer_scale_kernels[FORWARD], "", arguments,
+                              sizeof arguments / sizeof *arguments, work_of_vectors(launcher, elements));
+}
+
+static slad_status reference_forward(slad_host *host, const slad_node *node)
+{
+    const slad_tensor *y = node->outputs[0];
+    slad_reference_layer_scale(slad_host_floats(host, y), slad_host_floats(host, node->inputs[0]),
+                               slad_host_floats(host, node->inputs[1]), slad_host_floats(host, node->inputs[2]),
+                               slad_tensor_rows(y), slad_tensor_columns(y));
+    return SLAD_OK;
+}
+
+/* layer_scale_backward: inputs dy, gamma; output dz */
+
+static slad_status launch_backward(slad_launcher *launcher, const slad_node *node)
+{
+    const backward_parameters *parameters = node->parameters;
+    const slad_tensor *dy = node->inputs[0];
+    const size_t elements = slad_tensor_elements(dy);
+    const slad_operand arguments[] = {
+        SLAD_TENSOR(node->outputs[0]),     SLAD_TENSOR(dy),     SLAD_TENSOR(node->inputs[1]),
+        SLAD_UINT(parameters->accumulate), SLAD_UINT(elements), SLAD_UINT(slad_tensor_columns(dy)),
+    };
+    return slad_launch_kernel(launcher, &slad_layer_scale_kernels[BACKWARD], "", arguments,
+                              sizeof arguments / sizeof *arguments, work_of_vectors(launcher, elements));
+}
+
+static slad_status reference_backward(slad_host *host, const slad_node *node)
+{
+    const backward_parameters *parameters = node->parameters;
+    const slad_tensor *dy = node->inputs[0];
+    slad_reference_layer_scale_backward(slad_host_floats(host, node->outputs[0]), slad_host_floats(host, dy),
+                                        slad_host_floats(host, node->inputs[1]), parameters->accumulate,
+                                        slad_tensor_rows(dy), slad_tensor_columns(dy));
+    return SLAD_OK;
+}
+
+static const slad_operation backward_operation = {
+    .name = "layer_scale_backward",
+    .launch = launch_backward,
+    .reference = reference_backward,
+};
+
+/* layer_scale_residual: input dy; output dx, which is added to */
+
+static slad_status launch_residual(slad_launcher *launcher, const slad_node *node)
+{
+    const slad_tensor *dy = node->inputs[0];
+    const size_t elements = slad_tensor_elements(dy);
+    const slad_operand arguments[] = {SLAD_TENSOR(node->outputs[0]), SLAD_TENSOR(dy), SLAD_UINT(elements)};
+    return slad_launch_kernel(launcher, &slad_layer_scale_kernels[RESIDUAL], "", arguments,
+                              sizeof arguments / sizeof *arguments, work_of_vectors(launcher, elements));
+}
+
+static slad_status reference_residual(slad_host *host, const slad_node *node)
+{
+    slad_reference_layer_scale_residual(slad_host_floats(host, node->outputs[0]),
+                                        slad_host_floats(host, node->inputs[0]), slad_tensor_elements(node->inputs[0]));
+    return SLAD_OK;
+}
+
+static const slad_operation residual_operation = {
+    .name = "layer_scale_residual",
+    .launch = launch_residual,
+    .reference = reference_residual,
+};
+
+/* dz is recorded first: where x has no gradient yet, dy itself becomes it, and later nodes add to it in place. */
+static slad_status gradient_of_layer_scale(slad_record *record, const slad_node *node)
+{
+    const slad_tensor *x = node->inputs[0], *z = node->inputs[1], *gamma = node->inputs[2];
+    const slad_tensor *dy = slad_gradient_of(record, node->outputs[0]);
+    if (!dy) return slad_record_status(record);
+    if (z->needs_gradient) {
+        backward_parameters parameters;
+        const slad_tensor *dz = slad_gradient_target(record, z, &parameters.accumulate);
+        slad_node *made = slad_record_append(record, &backward_operation, node->phase,
+                                             (const slad_tensor *[]){dy, gamma}, 2, &parameters, sizeof parameters);
+        slad_node_writes(record, made, dz);
+    }
+    if (!x->needs_gradient) return slad_record_status(record);
+    if (!slad_gradient_of(record, x)) {
+        slad_gradient_pass(record, x, dy);
+        return slad_record_status(record);
+    }
+    bool accumulate; /* always true: there is a gradient already */
+    const slad_tensor *dx = slad_gradient_target(record, x, &accumulate);
+    slad_node *made = slad_record_append(record, &residual_operation, node->phase, &dy, 1, NULL, 0);
+    slad_node_writes(record, made, dx);
+    return slad_record_status(record);
+}
+
+static const slad_operation forward_operation = {
+    .name = "layer_scale",
+    .gradient = gradient_of_layer_scale,
+    .launch = launch_forward,
+    .reference = reference_forward,
+};
+
+const slad_tensor *slad_layer_scale(slad_record *record, const slad_tensor *x, const slad_tensor *z,
+                                    const slad_tensor *gamma)
+{
+    const slad_tensor *inputs[] = {x, z, gamma};
+    if (!slad_check_same_size(record, "layer_scale", z, x) ||
+        !slad_check_frozen(record, "layer_scale", gamma, 0, slad_tensor_columns(x)))
+        return NULL;
+    slad_node *node = slad_record_append(record, &forward_operation, SLAD_PHASE_MICRO_BATCH, inputs,
+                                         sizeof inputs / sizeof *inputs, NULL, 0);
+    return slad_node_output(record, node, x->rank, x->size);
+}
+
+/* x is the residual of two operations, so that its gradient is both passed on and added to. */
+static slad_status self_test(slad_context *context, slad_record *record)
+{
+    const size_t size[] = {5, 43};
+    (void)context;
+    const slad_tensor *x = slad_record_input(record, "x", SLAD_F32, 2, size, 0);
+    const slad_tensor *z = slad_record_input(record, "z", SLAD_F32, 2, size, 0);
+    slad_record_require_gradient(record, x);
+    slad_record_require_gradient(record, z);
+    const slad_tensor *gamma = slad_self_test_frozen(record, "gamma", 1, &size[1], 1.0);
+    const slad_tensor *y = slad_layer_scale(record, x, z, gamma);
+    return slad_self_test_differentiate(record,
+                                        slad_layer_scale(record, x, slad_layer_scale(record, y, x, gamma), gamma), "y");
+}
+
+const slad_kernel_row slad_layer_scale_kernels[] = {
+    [FORWARD] = {"layer_scale", "layer_scale_forward", "ttttuu", SLAD_WORK_ITEMS, self_test, 1e-5},
+    [BACKWARD] = {"layer_scale", "layer_scale_backward", "tttuuu", SLAD_WORK_ITEMS, self_test, 1e-5},
+    [RESIDUAL] = {"layer_scale", "layer_scale_residual", "ttu", SLAD_WORK_ITEMS, self_test, 1e-5},
+};
+const size_t slad_layer_scale_kernel_count = sizeof slad_layer_scale_kernels / sizeof *slad_layer_scale_kernels;
