@@ -97,6 +97,23 @@ typedef struct slad_device_details {
  * SLAD_ERROR_BUILD, SLAD_ERROR_OUT_OF_MEMORY, SLAD_ERROR_INTERNAL. */
 SLAD_API slad_status slad_device_get_details(slad_device *device, slad_device_details *details);
 
+/* One kernel of slad against its plain C reference on a device. */
+typedef struct slad_kernel_check {
+    const char *kernel; /* its function; lives as long as the library */
+    bool passed;
+    double error, tolerance; /* largest difference, relative to the root mean square of the reference's result */
+} slad_kernel_check;
+
+typedef struct slad_self_test {
+    slad_kernel_check *kernels;
+    size_t count, failed;
+} slad_self_test;
+
+/* Runs the self-test of every kernel, also of those that passed before. Failing kernels are no error of this call. Free
+ * with slad_self_test_free. Errors: SLAD_ERROR_BUILD, SLAD_ERROR_OUT_OF_MEMORY, SLAD_ERROR_INTERNAL. */
+SLAD_API slad_status slad_device_self_test(slad_device *device, slad_self_test *result);
+SLAD_API void slad_self_test_free(slad_self_test *result);
+
 #ifdef __cplusplus
 }
 #endif

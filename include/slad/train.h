@@ -60,8 +60,8 @@ typedef struct slad_option {
 } slad_option;
 SLAD_API size_t slad_train_option_count(void);
 SLAD_API const slad_option *slad_train_option_at(size_t index);
-/* Sets one from text; "method" sets its presets too, so it comes first. Errors: SLAD_ERROR_USAGE naming the option: there
- * is none of that name, it is not available in this version, the text is no such value. */
+/* Sets one from text; "method" sets its presets too, so it comes first. Errors: SLAD_ERROR_USAGE naming the option:
+ * there is none of that name, it is not available in this version, the text is no such value. */
 SLAD_API slad_status slad_train_options_set(slad_context *context, slad_train_options *options, const char *name,
                                             const char *text);
 /* Its value as text of at most 64 bytes; false if there is no such option in this version. */

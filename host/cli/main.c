@@ -1,0 +1,54 @@
+/* The program slad: a thin client of libslad. */
+#include "cli/session.h"
+#include <stdio.h>
+#include <string.h>
+
+typedef struct cli_command {
+    const char *name;
+    int (*run)(int argc, char **argv); /* NULL: named by the design, not in this version */
+    const char *help;
+} cli_command;
+
+static const cli_command commands[] = {
+    {"devices", cli_devices, "every platform and device, what it can do, and why one cannot be used"},
+    {"train", cli_train, "adapt a student, alone or together with a teacher that shares its adapters"},
+    {"eval", cli_eval, "measure a run or a model on labelled images"},
+    {"predict", cli_predict, "classes of images, with probabilities"},
+    {"features", cli_features, "features of an encoder as a safetensors file"},
+    {"export", NULL, "merged model and adapters in the ecosystem's formats"},
+    {"tune", NULL, "measure kernel variants on this device"},
+    {"bench", NULL, "kernels and training against the device's peak"},
+    {"compile", NULL, "all kernels as an offline bundle"},
+    {"compare", NULL, "one table over several runs"},
+};
+static const size_t command_count = sizeof commands / sizeof *commands;
+
+static void print_help(void)
+{
+    printf("slad %s: vision-model adaptation on any OpenCL device\n\nusage: slad COMMAND [options]\n\n", SLAD_VERSION);
+    for (size_t i = 0; i < command_count; i++)
+        if (commands[i].run) printf("  %-10s %s\n", commands[i].name, commands[i].help);
+    printf("\n`slad COMMAND --help` tells all of a command.\n");
+}
+
+int main(int argc, char **argv)
+{
+    char message[128];
+    const char *name = argc > 1 ? argv[1] : "--help";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
+        print_help();
+        return argc > 1 ? SLAD_OK : SLAD_ERROR_USAGE;
+    }
+    if (strcmp(name, "--version") == 0) {
+        printf("slad %s\n", SLAD_VERSION);
+        return SLAD_OK;
+    }
+    for (size_t i = 0; i < command_count; i++) {
+        if (strcmp(commands[i].name, name) != 0) continue;
+        if (commands[i].run) return commands[i].run(argc - 2, argv + 2);
+        snprintf(message, sizeof message, "Command %s is not available in this version of slad", name);
+        return cli_usage(NULL, message);
+    }
+    snprintf(message, sizeof message, "There is no command \"%.60s\"", name);
+    return cli_usage(NULL, message);
+}

@@ -1,0 +1,134 @@
+#include "cli/session.h"
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BAR_WIDTH 24
+
+/* The second Ctrl-C ends the program at once. */
+static volatile sig_atomic_t interrupted = 0;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    if (interrupted) _exit(SLAD_ERROR_INTERRUPTED);
+    interrupted = 1;
+}
+
+static bool on_cancelled(void *user)
+{
+    (void)user;
+    return interrupted != 0;
+}
+
+static void clear_bar(cli_session *session)
+{
+    if (session->bar_shown) fputs("\r\033[K", stderr);
+    session->bar_shown = false;
+}
+
+static void on_log(void *user, slad_log_level level, const char *message)
+{
+    static const char *const marks[] = {"error: ", "warning: ", "", "debug: "};
+    clear_bar(user);
+    fprintf(stderr, "%s%s\n", marks[level], message);
+}
+
+/* "1:02:03" or "2:03" */
+static void format_time(char *text, size_t size, double seconds)
+{
+    const unsigned long whole = (unsigned long)(seconds + 0.5);
+    if (whole >= 3600)
+        snprintf(text, size, "%lu:%02lu:%02lu", whole / 3600, whole / 60 % 60, whole % 60);
+    else
+        snprintf(text, size, "%lu:%02lu", whole / 60, whole % 60);
+}
+
+static void on_progress(void *user, const slad_progress *progress)
+{
+    cli_session *session = user;
+    char bar[BAR_WIDTH + 1], left[32];
+    if (!session->terminal || progress->total == 0) return;
+    const size_t full = (size_t)(progress->done * BAR_WIDTH / progress->total);
+    for (size_t i = 0; i < BAR_WIDTH; i++) bar[i] = i < full ? '#' : '.';
+    bar[BAR_WIDTH] = '\0';
+    fprintf(stderr, "\r\033[K%s [%s] %llu/%llu", progress->activity, bar, (unsigned long long)progress->done,
+            (unsigned long long)progress->total);
+    if (progress->epoch >= 0) fprintf(stderr, "  epoch %d", (int)progress->epoch);
+    if (isfinite(progress->loss) && progress->loss >= 0) fprintf(stderr, "  loss %.4f", progress->loss);
+    if (progress->accuracy >= 0) fprintf(stderr, "  accuracy %.1f %%", 100 * progress->accuracy);
+    if (progress->rate > 0) fprintf(stderr, "  %.1f images/s", progress->rate);
+    if (progress->seconds_left >= 0) {
+        format_time(left, sizeof left, progress->seconds_left);
+        fprintf(stderr, "  %s left", left);
+    }
+    fflush(stderr);
+    session->bar_shown = progress->done < progress->total;
+    if (!session->bar_shown) fputs("\r\033[K", stderr);
+}
+
+static void arm_interrupt(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_interrupt;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int cli_session_open(cli_session *session, cli_arguments *arguments)
+{
+    static const char *const levels[] = {"error", "warning", "info", "debug"};
+    const char *level_name = cli_value(arguments, "log-level");
+    int level = SLAD_LOG_INFO;
+    *session = (cli_session){0};
+    if (level_name) {
+        for (level = 0; level < 4 && strcmp(levels[level], level_name) != 0;) level++;
+        if (level == 4) return cli_usage(NULL, "--log-level takes error, warning, info or debug");
+    }
+    session->json = cli_value(arguments, "json") != NULL;
+    session->terminal = isatty(STDERR_FILENO) != 0 && level >= SLAD_LOG_INFO;
+    session->device_options = (slad_device_options){
+        .spec = cli_value(arguments, "device"),
+        .cache_directory = cli_value(arguments, "cache-dir"),
+        .kernels_directory = cli_value(arguments, "kernels"),
+    };
+    const slad_callbacks callbacks = {session, on_log, on_progress, on_cancelled};
+    const slad_status status = slad_context_create(&session->context, &callbacks, (slad_log_level)level);
+    if (status == SLAD_OK) arm_interrupt();
+    return (int)status;
+}
+
+int cli_session_open_device(cli_session *session)
+{
+    return (int)slad_device_open(session->context, &session->device, &session->device_options);
+}
+
+void cli_session_close(cli_session *session)
+{
+    clear_bar(session);
+    slad_device_free(session->device);
+    slad_context_free(session->context);
+}
+
+int cli_usage(const char *command, const char *message)
+{
+    fprintf(stderr, "error: %s\nsee: slad %s%s--help\n", message, command ? command : "", command ? " " : "");
+    return SLAD_ERROR_USAGE;
+}
+
+int cli_print_json(cJSON *json)
+{
+    char *text = cJSON_Print(json);
+    cJSON_Delete(json);
+    if (!text) return SLAD_ERROR_OUT_OF_MEMORY;
+    const bool written = puts(text) >= 0 && fflush(stdout) == 0;
+    free(text);
+    if (!written) fputs("error: standard output cannot be written\n", stderr);
+    return written ? SLAD_OK : SLAD_ERROR_WRITE;
+}

@@ -1,0 +1,37 @@
+/* What every command of the program shares: the context with its terminal callbacks, the device, messages, exit codes.
+ */
+#ifndef SLAD_CLI_SESSION_H
+#define SLAD_CLI_SESSION_H
+
+#include "cli/arguments.h"
+#include "slad/slad.h"
+#include <cjson/cJSON.h>
+
+typedef struct cli_session {
+    slad_context *context;
+    slad_device *device;
+    slad_device_options device_options;
+    bool json;
+    bool terminal;  /* standard error is one, so that there is a progress bar */
+    bool bar_shown; /* a bar stands on the last line */
+} cli_session;
+
+/* Creates the context from the common options and arms Ctrl-C. Returns an exit code, 0 to go on. */
+int cli_session_open(cli_session *session, cli_arguments *arguments);
+/* Opens the device that the arguments name. Returns an exit code, 0 to go on. */
+int cli_session_open_device(cli_session *session);
+void cli_session_close(cli_session *session);
+
+/* Prints a usage error and where help is; returns the exit code 2. */
+int cli_usage(const char *command, const char *message);
+/* Prints a JSON object on standard output and deletes it; returns 0, or 8 if standard output cannot be written. */
+int cli_print_json(cJSON *json);
+
+/* The commands: argv holds what follows the command's name. Each returns the program's exit code. */
+int cli_devices(int argc, char **argv);
+int cli_train(int argc, char **argv);
+int cli_eval(int argc, char **argv);
+int cli_features(int argc, char **argv);
+int cli_predict(int argc, char **argv);
+
+#endif

@@ -1,0 +1,117 @@
+/* slad train */
+#include "cli/session.h"
+#include <stdio.h>
+#include <string.h>
+
+static const cli_option options[] = {
+    {"teacher", "DIR", "pre-trained teacher (methods slad and joint)"},
+    {"student", "DIR", "pre-trained student"},
+    {"data", "PATH", "folder with train/ and val/, CSV, IDX folder, or tensor file(s)"},
+    {"out", "RUN", "folder of this run"},
+    {"init", "FILE", "safetensors of trained tensors to start from"},
+    {"overwrite", NULL, "replace the run that --out already holds"},
+    {"strict-data", NULL, "stop at a broken image instead of skipping it"},
+};
+static const size_t option_count = sizeof options / sizeof *options;
+
+static bool is_train_option(const char *name, bool *takes_value)
+{
+    for (size_t i = 0; i < slad_train_option_count(); i++) {
+        const slad_option *option = slad_train_option_at(i);
+        if (strcmp(option->name, name) != 0) continue;
+        *takes_value = option->values[0] != '\0';
+        return true;
+    }
+    return false;
+}
+
+static void print_help(void)
+{
+    const slad_train_options defaults = slad_train_options_default();
+    const char *group = "";
+    char line[256], value[64];
+    printf("usage: slad train --teacher DIR --student DIR --data PATH --out RUN [options]\n\n"
+           "Trains a student, and with the methods slad and joint a teacher beside it, on labelled images. The merged\n"
+           "student ends up in RUN/student, a folder that transformers loads.\n\nInput and output:\n");
+    cli_print_options(options, option_count);
+    for (size_t i = 0; i < slad_train_option_count(); i++) {
+        const slad_option *option = slad_train_option_at(i);
+        if (!option->available) continue;
+        if (strcmp(group, option->group) != 0) printf("\n%s:\n", option->group);
+        group = option->group;
+        slad_train_options_get(&defaults, option->name, value);
+        snprintf(line, sizeof line, "%s (default: %s)", option->help,
+                 strcmp(option->name, "share") == 0 ? "both for slad, else none" : value);
+        cli_print_option(option->name, option->values, line);
+    }
+    cli_print_common_options();
+    printf("\nExit codes: 0 done, 2 usage, 3 model or data, 4 no device, 5 kernel build, 6 self-test, 7 memory,\n"
+           "8 writing, 9 diverged, 130 interrupted (a checkpoint was written).\n");
+}
+
+/* The method first, since it sets what others may then change. */
+static slad_status set_options(cli_session *session, slad_train_options *train, const cli_arguments *arguments)
+{
+    slad_status status = SLAD_OK;
+    const char *method = cli_value(arguments, "method");
+    char name[64];
+    if (method) status = slad_train_options_set(session->context, train, "method", method);
+    for (size_t i = 0; status == SLAD_OK && i < arguments->count; i++) {
+        bool takes_value;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(arguments->names[i], "="), arguments->names[i]);
+        if (strcmp(name, "method") == 0 || !is_train_option(name, &takes_value)) continue;
+        status =
+            slad_train_options_set(session->context, train, name, arguments->values[i] ? arguments->values[i] : "");
+    }
+    return status;
+}
+
+static int run(cli_arguments *arguments)
+{
+    cli_session session;
+    slad_run_options run_options = {
+        .teacher = cli_value(arguments, "teacher"),
+        .student = cli_value(arguments, "student"),
+        .data = cli_value(arguments, "data"),
+        .out = cli_value(arguments, "out"),
+        .init = cli_value(arguments, "init"),
+        .overwrite = cli_value(arguments, "overwrite") != NULL,
+        .strict_data = cli_value(arguments, "strict-data") != NULL,
+        .train = slad_train_options_default(),
+    };
+    if (arguments->positional_count) return cli_usage("train", "slad train takes options only");
+    int code = cli_session_open(&session, arguments);
+    if (code == SLAD_OK) code = (int)set_options(&session, &run_options.train, arguments);
+    if (code == SLAD_OK) code = (int)slad_train_options_check(session.context, &run_options.train);
+    if (code == SLAD_OK && (!run_options.student || !run_options.data || !run_options.out))
+        code = cli_usage("train", "slad train needs --student, --data and --out");
+    const slad_method method = run_options.train.method;
+    const bool joint = method == SLAD_METHOD_SLAD || method == SLAD_METHOD_JOINT;
+    if (code == SLAD_OK && joint && !run_options.teacher)
+        code = cli_usage("train", "This method trains a teacher beside the student: give --teacher DIR");
+    if (code == SLAD_OK && !joint && run_options.teacher)
+        code = cli_usage("train", "This method trains the student alone: leave --teacher out");
+    if (code == SLAD_OK) code = cli_session_open_device(&session);
+    if (code == SLAD_OK) code = (int)slad_run_train(session.context, session.device, &run_options);
+    if (code == SLAD_OK && session.json) {
+        cJSON *json = cJSON_CreateObject();
+        cJSON_AddStringToObject(json, "run", run_options.out);
+        code = cli_print_json(json);
+    }
+    cli_session_close(&session);
+    return code;
+}
+
+int cli_train(int argc, char **argv)
+{
+    cli_arguments arguments;
+    int code = SLAD_OK;
+    if (!cli_parse(&arguments, argc, argv, options, option_count, is_train_option))
+        code = cli_usage("train", arguments.message);
+    else if (arguments.help)
+        print_help();
+    else
+        code = run(&arguments);
+    cli_arguments_free(&arguments);
+    return code;
+}
