@@ -71,6 +71,12 @@ static void test_buffers(void **state)
     memcpy(expected + 300, part, sizeof part);
     assert_int_equal(slad_buffer_read(device, bytes, buffer, 0, BYTES), SLAD_OK);
     assert_memory_equal(bytes, expected, BYTES);
+    cl_event event = NULL;
+    assert_int_equal(slad_buffer_upload(device, &event, buffer, 400, part, sizeof part), SLAD_OK);
+    if (event) assert_int_equal(clReleaseEvent(event), CL_SUCCESS);
+    memcpy(expected + 400, part, sizeof part);
+    assert_int_equal(slad_buffer_read(device, bytes, buffer, 0, BYTES), SLAD_OK);
+    assert_memory_equal(bytes, expected, BYTES);
     assert_int_equal(slad_buffer_read(device, bytes, buffer, 300, 3), SLAD_OK);
     assert_memory_equal(bytes, "abc", 3);
     slad_buffer_free(device, buffer, BYTES);

@@ -86,6 +86,19 @@ cleanup:
     return status;
 }
 
+slad_status slad_buffer_upload(slad_device *device, cl_event *event, cl_mem buffer, uint64_t offset, const void *source,
+                               uint64_t bytes)
+{
+    slad_status status = SLAD_OK;
+    *event = NULL;
+    if (bytes == 0) return SLAD_OK;
+    if (device->features.whole_transfers) return write_whole(device, buffer, offset, source, bytes);
+    SLAD_CL_TRY(
+        clEnqueueWriteBuffer(device->queue, buffer, CL_FALSE, (size_t)offset, (size_t)bytes, source, 0, NULL, event));
+cleanup:
+    return status;
+}
+
 slad_status slad_buffer_read(slad_device *device, void *destination, cl_mem buffer, uint64_t offset, uint64_t bytes)
 {
     slad_status status = SLAD_OK;

@@ -77,6 +77,10 @@ slad_status slad_device_measure_maths(slad_device *device);
 slad_status slad_buffer_create(slad_device *device, cl_mem *buffer, uint64_t bytes, const char *what);
 void slad_buffer_free(slad_device *device, cl_mem buffer, uint64_t bytes);
 slad_status slad_buffer_write(slad_device *device, cl_mem buffer, uint64_t offset, const void *source, uint64_t bytes);
+/* Starts the same and returns: source must stay as it is until *event, which the caller releases, has completed. A NULL
+ * event: the copy is done already. */
+slad_status slad_buffer_upload(slad_device *device, cl_event *event, cl_mem buffer, uint64_t offset, const void *source,
+                               uint64_t bytes);
 slad_status slad_buffer_read(slad_device *device, void *destination, cl_mem buffer, uint64_t offset, uint64_t bytes);
 slad_status slad_buffer_zero(slad_device *device, cl_mem buffer, uint64_t offset, uint64_t bytes);
 slad_status slad_device_finish(slad_device *device);

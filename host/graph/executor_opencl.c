@@ -336,8 +336,8 @@ static slad_status opencl_upload(slad_executor *base, const slad_record *record,
     cl_event event = NULL;
     SLAD_TRY(find_record(executor, record, &found));
     const slad_gemm_operand place = slad_executor_locate(executor, found, tensor);
-    SLAD_CL_TRY(clEnqueueWriteBuffer(device->queue, place.buffer, CL_FALSE, place.offset * sizeof(float),
-                                     slad_tensor_elements(tensor) * sizeof(float), source, 0, NULL, &event));
+    SLAD_TRY(slad_buffer_upload(device, &event, place.buffer, place.offset * sizeof(float), source,
+                                slad_tensor_elements(tensor) * sizeof(float)));
     if (tensor->slab->kind == SLAD_SLAB_TRAINED) executor->weights_stale = true;
     move_ticket(ticket, event);
 cleanup:
