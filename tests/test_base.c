@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/threads.h"
+#include <sched.h>
 
 typedef struct heard {
     char lines[8][256];
@@ -226,6 +227,8 @@ typedef struct shared {
     uint64_t sum;
     unsigned waiting;
     bool go;
+    volatile bool inside; /* a worker holds the lock */
+    volatile bool met;    /* two of them did at once */
 } shared;
 
 static void work(void *user)
@@ -238,7 +241,11 @@ static void work(void *user)
     slad_lock_release(own->lock);
     for (int i = 0; i < ROUNDS; i++) {
         slad_lock_acquire(own->lock);
+        if (own->inside) own->met = true;
+        own->inside = true;
         own->sum++;
+        if (i % 10 == 0) (void)sched_yield();
+        own->inside = false;
         slad_lock_release(own->lock);
         if (i % 100 == 0)
             (void)slad_report(own->context, SLAD_ERROR_DATA, "condition", "file.c", i, "report %d of a worker", i);
@@ -265,6 +272,7 @@ static void threads_share_and_report(void **state)
     slad_lock_release(own.lock);
     for (int i = 0; i < WORKERS; i++) slad_thread_join(threads[i]);
     assert_int_equal(own.sum, WORKERS * ROUNDS);
+    assert_false(own.met);
     assert_int_equal(log.count, 2 * WORKERS * ROUNDS / 100);
     assert_false(log.overlapped);
     assert_non_null(strstr(slad_context_message(own.context), "of a worker"));

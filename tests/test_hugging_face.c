@@ -1,145 +1,5 @@
-/* Model folders of Hugging Face: what is read, what is refused, and what is written for a student. */
-#include "scratch.h"
-
-#include "base/json.h"
-#include "base/random.h"
-#include "io/hugging_face.h"
-
-/* A DINOv2 of two layers that is small enough to be made by every test. */
-typedef struct tiny {
-    slad_hf_config config;
-    const char *prefix;
-    const char *without; /* leave out this tensor (full name) */
-    const char *resized; /* give this tensor one row too many */
-    bool classifier, extra_layer, mask, sharded;
-    const char *fields; /* put behind the usual ones in config.json */
-    const char *replaced_field, *replacement;
-} tiny;
-
-static tiny tiny_default(void)
-{
-    return (tiny){.config = {.hidden_size = 8,
-                             .layers = 2,
-                             .heads = 2,
-                             .mlp_size = 32,
-                             .image_size = 28,
-                             .patch_size = 14,
-                             .channels = 3,
-                             .position_grid = 2,
-                             .layer_norm_eps = 1e-6,
-                             .qkv_bias = true,
-                             .use_mask_token = true},
-                  .prefix = "",
-                  .mask = true,
-                  .fields = ""};
-}
-
-typedef struct tensor_list {
-    slad_safetensors_entry entries[64];
-    char names[64][SLAD_HF_NAME_SIZE + 16];
-    uint64_t shapes[64][SLAD_HF_MAX_RANK];
-    float *data[64];
-    size_t count;
-} tensor_list;
-
-/* The value that a tensor's element has in these models: any function of name and index will do. */
-static float value_of(const char *name, uint64_t index)
-{
-    uint32_t hash = 0;
-    for (; *name; name++) hash = hash * 31 + (unsigned char)*name;
-    return (float)((hash + index * 2654435761u) % 1000) / 1000.0f - 0.5f;
-}
-
-static void add(tensor_list *list, const char *prefix, const char *name, size_t rank, const uint64_t *shape)
-{
-    const size_t slot = list->count++;
-    assert_true(slot < 64);
-    (void)snprintf(list->names[slot], sizeof list->names[slot], "%s%s", prefix, name);
-    uint64_t elements = 1;
-    for (size_t i = 0; i < rank; i++) {
-        list->shapes[slot][i] = shape[i];
-        elements *= shape[i];
-    }
-    list->data[slot] = malloc(sizeof(float) * elements);
-    assert_non_null(list->data[slot]);
-    for (uint64_t i = 0; i < elements; i++) list->data[slot][i] = value_of(name, i);
-    list->entries[slot] =
-        (slad_safetensors_entry){list->names[slot], SLAD_SAFETENSORS_F32, rank, list->shapes[slot], list->data[slot]};
-}
-
-static void list_tensors(tensor_list *list, const tiny *model)
-{
-    for (size_t i = 0; i < slad_hf_slot_count(&model->config); i++) {
-        slad_hf_slot slot;
-        slad_hf_slot_at(&slot, &model->config, i);
-        if (model->without && strcmp(slot.name, model->without) == 0) continue;
-        if (model->resized && strcmp(slot.name, model->resized) == 0) slot.shape[0]++;
-        add(list, model->prefix, slot.name, slot.rank, slot.shape);
-    }
-    const uint64_t d = model->config.hidden_size;
-    if (model->mask) add(list, model->prefix, "embeddings.mask_token", 2, (uint64_t[]){1, d});
-    if (model->extra_layer) add(list, model->prefix, "encoder.layer.2.norm1.weight", 1, (uint64_t[]){d});
-    if (model->classifier) {
-        add(list, "", "classifier.weight", 2, (uint64_t[]){3, 2 * d});
-        add(list, "", "classifier.bias", 1, (uint64_t[]){3});
-    }
-    add(list, "", "something.else", 1, (uint64_t[]){5});
-}
-
-static void write_config(scratch *own, const tiny *model)
-{
-    const slad_hf_config *config = &model->config;
-    char text[2048];
-    (void)snprintf(text, sizeof text,
-                   "{\"model_type\":\"dinov2\",\"hidden_size\":%u,\"num_hidden_layers\":%u,\"num_attention_heads\":%u,"
-                   "\"mlp_ratio\":%u,\"image_size\":%u,\"patch_size\":%u,\"qkv_bias\":%s,\"torch_dtype\":\"bfloat16\","
-                   "\"architectures\":[\"Dinov2Model\"],\"initializer_range\":0.02,\"layerscale_value\":1.0%s}",
-                   config->hidden_size, config->layers, config->heads, config->mlp_size / config->hidden_size,
-                   config->image_size, config->patch_size, config->qkv_bias ? "true" : "false", model->fields);
-    cJSON *json = NULL;
-    assert_int_equal(slad_json_parse_verbatim(own->context, &json, text, strlen(text), "tiny"), SLAD_OK);
-    if (model->replaced_field) {
-        cJSON_DeleteItemFromObjectCaseSensitive(json, model->replaced_field);
-        if (model->replacement) cJSON_AddRawToObject(json, model->replaced_field, model->replacement);
-    }
-    assert_int_equal(slad_json_write(own->context, scratch_path(own, "config.json"), json), SLAD_OK);
-    cJSON_Delete(json);
-}
-
-static void write_tensors(scratch *own, const tiny *model)
-{
-    tensor_list *list = calloc(1, sizeof *list);
-    assert_non_null(list);
-    list_tensors(list, model);
-    if (!model->sharded) {
-        const char *path = scratch_path(own, "model.safetensors");
-        assert_int_equal(slad_safetensors_write(own->context, path, list->entries, list->count, NULL, 0), SLAD_OK);
-    } else {
-        cJSON *index = cJSON_CreateObject();
-        cJSON *map = cJSON_AddObjectToObject(index, "weight_map");
-        const size_t half = list->count / 2;
-        for (size_t i = 0; i < list->count; i++)
-            cJSON_AddStringToObject(map, list->names[i], i < half ? "one.safetensors" : "two.safetensors");
-        assert_int_equal(
-            slad_safetensors_write(own->context, scratch_path(own, "one.safetensors"), list->entries, half, NULL, 0),
-            SLAD_OK);
-        assert_int_equal(slad_safetensors_write(own->context, scratch_path(own, "two.safetensors"),
-                                                list->entries + half, list->count - half, NULL, 0),
-                         SLAD_OK);
-        assert_int_equal(slad_json_write(own->context, scratch_path(own, "model.safetensors.index.json"), index),
-                         SLAD_OK);
-        cJSON_Delete(index);
-    }
-    for (size_t i = 0; i < list->count; i++) free(list->data[i]);
-    free(list);
-}
-
-static slad_status open_tiny(scratch *own, slad_hf_model **model, const tiny *description)
-{
-    write_config(own, description);
-    write_tensors(own, description);
-    return slad_hf_open(own->context, model, own->folder);
-}
+/* Model folders of Hugging Face: what is read and what is refused. */
+#include "tiny_model.h"
 
 static void assert_refused(scratch *own, const tiny *description, const char *first, const char *second)
 {
@@ -150,22 +10,55 @@ static void assert_refused(scratch *own, const tiny *description, const char *fi
     assert_message(own, second);
 }
 
-/* Opens the model and reads every tensor back. */
-static slad_hf_model *assert_read(scratch *own, const tiny *description)
+/* The names and shapes of transformers' Dinov2Model with one layer, width 8, MLP 32, 2 x 2 patches of 14 pixels. */
+static void slots_are_those_of_transformers(void **state)
 {
-    slad_hf_model *model = NULL;
-    if (open_tiny(own, &model, description) != SLAD_OK) fail_msg("refused: %s", slad_context_message(own->context));
-    float values[8 * 3 * 14 * 14 + 1];
-    for (size_t i = 0; i < slad_hf_slot_count(slad_hf_config_of(model)); i++) {
-        slad_hf_slot slot;
-        slad_hf_slot_at(&slot, slad_hf_config_of(model), i);
-        assert_true(slot.elements < sizeof values / sizeof values[0]);
-        values[slot.elements] = 77.0f;
-        assert_int_equal(slad_hf_read(own->context, values, model, slot.name), SLAD_OK);
-        for (uint64_t k = 0; k < slot.elements; k++) assert_true(values[k] == value_of(slot.name, k));
-        assert_true(values[slot.elements] == 77.0f);
+    (void)state;
+    static const struct {
+        const char *name, *shape;
+    } known[] = {
+        {"embeddings.cls_token", "[1, 1, 8]"},
+        {"embeddings.position_embeddings", "[1, 5, 8]"},
+        {"embeddings.patch_embeddings.projection.weight", "[8, 3, 14, 14]"},
+        {"embeddings.patch_embeddings.projection.bias", "[8]"},
+        {"encoder.layer.0.norm1.weight", "[8]"},
+        {"encoder.layer.0.norm1.bias", "[8]"},
+        {"encoder.layer.0.attention.attention.query.weight", "[8, 8]"},
+        {"encoder.layer.0.attention.attention.query.bias", "[8]"},
+        {"encoder.layer.0.attention.attention.key.weight", "[8, 8]"},
+        {"encoder.layer.0.attention.attention.key.bias", "[8]"},
+        {"encoder.layer.0.attention.attention.value.weight", "[8, 8]"},
+        {"encoder.layer.0.attention.attention.value.bias", "[8]"},
+        {"encoder.layer.0.attention.output.dense.weight", "[8, 8]"},
+        {"encoder.layer.0.attention.output.dense.bias", "[8]"},
+        {"encoder.layer.0.layer_scale1.lambda1", "[8]"},
+        {"encoder.layer.0.norm2.weight", "[8]"},
+        {"encoder.layer.0.norm2.bias", "[8]"},
+        {"encoder.layer.0.mlp.fc1.weight", "[32, 8]"},
+        {"encoder.layer.0.mlp.fc1.bias", "[32]"},
+        {"encoder.layer.0.mlp.fc2.weight", "[8, 32]"},
+        {"encoder.layer.0.mlp.fc2.bias", "[8]"},
+        {"encoder.layer.0.layer_scale2.lambda1", "[8]"},
+        {"layernorm.weight", "[8]"},
+        {"layernorm.bias", "[8]"},
+    };
+    enum { COUNT = sizeof known / sizeof known[0] };
+    slad_hf_config config = tiny_default().config;
+    config.layers = 1;
+    for (int bias = 1; bias >= 0; bias--) {
+        config.qkv_bias = bias != 0;
+        size_t index = 0;
+        for (size_t i = 0; i < COUNT; i++) {
+            if (!bias && strstr(known[i].name, "attention.attention") && strstr(known[i].name, "bias")) continue;
+            slad_hf_slot slot;
+            char shape[64];
+            slad_hf_slot_at(&slot, &config, index++);
+            slad_safetensors_shape_text(shape, sizeof shape, slot.shape, slot.rank);
+            assert_string_equal(slot.name, known[i].name);
+            assert_string_equal(shape, known[i].shape);
+        }
+        assert_int_equal(slad_hf_slot_count(&config), index);
     }
-    return model;
 }
 
 static void folders_are_read_in_every_form(void **state)
@@ -253,6 +146,8 @@ static void contradictions_name_field_and_tensor(void **state)
     tiny description = tiny_default();
     description.resized = "embeddings.position_embeddings";
     assert_refused(*state, &description, "\"hidden_size\"", "embeddings.position_embeddings\" is [2, 5, 8]");
+    description.resized_axis = 1;
+    assert_refused(*state, &description, "another square grid", "embeddings.position_embeddings\" is [1, 6, 8]");
     description = tiny_default();
     description.extra_layer = true;
     assert_refused(*state, &description, "\"num_hidden_layers\"", "encoder.layer.2.norm1.weight");
@@ -331,6 +226,32 @@ static void labels_must_fit_the_classifier(void **state)
     assert_refused(*state, &description, "id2label", "must be a string");
 }
 
+static void classifiers_must_be_whole(void **state)
+{
+    static const struct {
+        const char *without, *mistyped, *resized;
+        size_t axis;
+        const char *first, *second;
+    } cases[] = {
+        {"classifier.bias", NULL, NULL, 0, "\"classifier.bias\" is missing", "classifier.weight"},
+        {"classifier.weight", NULL, NULL, 0, "\"classifier.weight\" is missing", "classifier.bias"},
+        {NULL, "classifier.weight", NULL, 0, "classifier.weight\" is I64", "F32"},
+        {NULL, "classifier.bias", NULL, 0, "classifier.bias\" is I64", "F32"},
+        {NULL, NULL, "classifier.weight", 1, "classifier.weight\" is [3, 17]", "\"hidden_size\" 8"},
+        {NULL, NULL, "classifier.weight", 0, "classifier.bias", "4 rows"},
+        {NULL, NULL, "classifier.bias", 0, "classifier.bias", "3 rows"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny description = tiny_default();
+        description.classifier = true;
+        description.without = cases[i].without;
+        description.mistyped = cases[i].mistyped;
+        description.resized = cases[i].resized;
+        description.resized_axis = cases[i].axis;
+        assert_refused(*state, &description, cases[i].first, cases[i].second);
+    }
+}
+
 static void broken_folders_are_refused(void **state)
 {
     scratch *own = *state;
@@ -344,22 +265,28 @@ static void broken_folders_are_refused(void **state)
     assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_ERROR_DATA);
     assert_message(own, "model.safetensors.index.json");
 
-    static const char *const indices[] = {
-        "{\"weight_map\":{\"x\":\"../one.safetensors\"}}",
-        "{\"weight_map\":{\"x\":\"/one.safetensors\"}}",
-        "{\"weight_map\":{\"x\":\"..\"}}",
-        "{\"weight_map\":{\"x\":\"\"}}",
-        "{\"weight_map\":{\"x\":1}}",
-        "{\"weight_map\":[]}",
-        "{}",
-        "{\"weight_map\":{}}",
-        "{\"weight_map\":{\"x\":\"none.safetensors\"}}",
+    static const struct {
+        const char *text, *message;
+    } indices[] = {
+        {"{\"weight_map\":{\"x\":\"../one.safetensors\"}}", "plain name"},
+        {"{\"weight_map\":{\"x\":\"/one.safetensors\"}}", "plain name"},
+        {"{\"weight_map\":{\"x\":\"..\"}}", "plain name"},
+        {"{\"weight_map\":{\"x\":\"\"}}", "plain name"},
+        {"{\"weight_map\":{\"x\":1}}", "plain name"},
+        {"{\"weight_map\":[]}", "\"weight_map\""},
+        {"{}", "\"weight_map\""},
+        {"{\"weight_map\":{}}", "embeddings.cls_token"},
+        {"{\"weight_map\":{\"x\":\"none.safetensors\"}}", "none.safetensors"},
+        {"{\"weight_map\":{\"x\":\"empty.safetensors\"}}", "\"x\" is not in the file empty.safetensors"},
     };
+    assert_int_equal(slad_safetensors_write(own->context, scratch_path(own, "empty.safetensors"), NULL, 0, NULL, 0),
+                     SLAD_OK);
     for (size_t i = 0; i < sizeof indices / sizeof indices[0]; i++) {
         const char *path = scratch_path(own, "model.safetensors.index.json");
-        assert_int_equal(slad_file_write_all(own->context, path, indices[i], strlen(indices[i])), SLAD_OK);
+        assert_int_equal(slad_file_write_all(own->context, path, indices[i].text, strlen(indices[i].text)), SLAD_OK);
         assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_ERROR_DATA);
         assert_null(model);
+        assert_message(own, indices[i].message);
     }
 }
 
@@ -379,145 +306,9 @@ static void lost_shards_are_noticed(void **state)
 
 static void wrong_types_are_refused(void **state)
 {
-    scratch *own = *state;
     tiny description = tiny_default();
-    description.without = "layernorm.bias";
-    write_config(own, &description);
-    tensor_list *list = calloc(1, sizeof *list);
-    assert_non_null(list);
-    list_tensors(list, &description);
-    static const int64_t whole[8] = {0};
-    static const uint64_t shape[1] = {8};
-    list->entries[list->count] = (slad_safetensors_entry){"layernorm.bias", SLAD_SAFETENSORS_I64, 1, shape, whole};
-    assert_int_equal(slad_safetensors_write(own->context, scratch_path(own, "model.safetensors"), list->entries,
-                                            list->count + 1, NULL, 0),
-                     SLAD_OK);
-    for (size_t i = 0; i < list->count; i++) free(list->data[i]);
-    free(list);
-    slad_hf_model *model = NULL;
-    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_ERROR_DATA);
-    assert_message(own, "layernorm.bias\" is I64");
-}
-
-/* What a test's student is filled with: twice the source's value. */
-static slad_status fill_double(slad_context *context, float *destination, const char *name, uint64_t elements,
-                               void *user)
-{
-    slad_status status = SLAD_OK;
-    SLAD_FAIL_IF(user && strcmp(name, user) == 0, SLAD_ERROR_DATA, "tensor \"%s\" cannot be given", name);
-    for (uint64_t i = 0; i < elements; i++) destination[i] = 2.0f * value_of(name, i);
-cleanup:
-    return status;
-}
-
-static const char *const class_names[] = {"caf\xc3\xa9", "dog \"x\""};
-
-static void check_student_config(scratch *own)
-{
-    cJSON *json = NULL;
-    assert_int_equal(slad_json_read(own->context, &json, scratch_path(own, "student/config.json")), SLAD_OK);
-    const cJSON *names = cJSON_GetObjectItemCaseSensitive(json, "id2label");
-    assert_int_equal(cJSON_GetArraySize(names), 2);
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(names, "1")), class_names[1]);
-    const cJSON *numbers = cJSON_GetObjectItemCaseSensitive(json, "label2id");
-    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(numbers, class_names[1])) == 1);
-    const cJSON *architectures = cJSON_GetObjectItemCaseSensitive(json, "architectures");
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(architectures, 0)), "Dinov2ForImageClassification");
-    assert_int_equal(cJSON_GetArraySize(architectures), 1);
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "torch_dtype")), "float32");
-    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json, "initializer_range")) == 0.02);
-    assert_false(cJSON_HasObjectItem(json, "problem_type"));
-    cJSON_Delete(json);
-
-    /* transformers refuses the whole number 1 where a float is meant. */
-    char *bytes = NULL;
-    size_t size = 0;
-    assert_int_equal(slad_file_read_all(own->context, &bytes, &size, own->path, 1 << 20), SLAD_OK);
-    assert_non_null(strstr(bytes, "\"layerscale_value\":\t1.0,"));
-    assert_non_null(strstr(bytes, "\"hidden_size\":\t8,"));
-    slad_release(bytes);
-}
-
-static void students_are_written_and_read(void **state)
-{
-    scratch *own = *state;
-    for (int form = 0; form < 2; form++) {
-        tiny description = tiny_default();
-        description.classifier = form == 1;
-        description.prefix = form == 1 ? "dinov2." : "";
-        description.mask = form == 1;
-        description.fields = ",\"problem_type\":\"regression\"";
-        slad_hf_model *source = assert_read(own, &description);
-        const slad_hf_student student = {
-            .source = source, .class_names = class_names, .class_count = 2, .fill = fill_double};
-        assert_int_equal(slad_hf_write_student(own->context, scratch_path(own, "student"), &student), SLAD_OK);
-        check_student_config(own);
-        slad_hf_model *model = NULL;
-        assert_int_equal(slad_hf_open(own->context, &model, scratch_path(own, "student")), SLAD_OK);
-        assert_int_equal(slad_hf_config_of(model)->classes, 2);
-        assert_string_equal(slad_hf_class_name(model, 0), class_names[0]);
-        float values[8 * 3 * 14 * 14];
-        for (size_t i = 0; i < slad_hf_slot_count(slad_hf_config_of(model)); i++) {
-            slad_hf_slot slot;
-            slad_hf_slot_at(&slot, slad_hf_config_of(model), i);
-            assert_int_equal(slad_hf_read(own->context, values, model, slot.name), SLAD_OK);
-            for (uint64_t k = 0; k < slot.elements; k++) assert_true(values[k] == 2.0f * value_of(slot.name, k));
-        }
-        assert_int_equal(slad_hf_read(own->context, values, model, "classifier.weight"), SLAD_OK);
-        for (uint64_t k = 0; k < 32; k++) assert_true(values[k] == 2.0f * value_of("classifier.weight", k));
-        assert_int_equal(slad_hf_read(own->context, values, model, "embeddings.mask_token"), SLAD_OK);
-        for (uint64_t k = 0; k < 8; k++)
-            assert_true(values[k] == (form == 1 ? value_of("embeddings.mask_token", k) : 0.0f));
-        slad_hf_close(model);
-        slad_hf_close(source);
-    }
-}
-
-static void student_takes_the_size_of_its_table(void **state)
-{
-    scratch *own = *state;
-    tiny description = tiny_default();
-    description.config.position_grid = 3;
-    slad_hf_model *source = assert_read(own, &description), *model = NULL;
-    const slad_hf_student student = {
-        .source = source, .class_names = class_names, .class_count = 2, .fill = fill_double};
-    assert_int_equal(slad_hf_write_student(own->context, scratch_path(own, "student"), &student), SLAD_OK);
-    slad_hf_close(source);
-    assert_int_equal(slad_hf_open(own->context, &model, scratch_path(own, "student")), SLAD_OK);
-    assert_int_equal(slad_hf_config_of(model)->image_size, 42);
-    assert_int_equal(slad_hf_config_of(model)->position_grid, 3);
-    slad_hf_close(model);
-}
-
-static void students_that_cannot_be_written_are_refused(void **state)
-{
-    scratch *own = *state;
-    const tiny description = tiny_default();
-    slad_hf_model *source = assert_read(own, &description);
-    char folder[1024];
-    (void)snprintf(folder, sizeof folder, "%s", scratch_path(own, "student"));
-    static char stop[] = "layernorm.bias";
-    slad_hf_student student = {
-        .source = source, .class_names = class_names, .class_count = 2, .fill = fill_double, .user = stop};
-    assert_int_equal(slad_hf_write_student(own->context, folder, &student), SLAD_ERROR_DATA);
-    assert_message(own, "cannot be given");
-    slad_directory directory;
-    assert_int_equal(slad_directory_read(own->context, &directory, folder), SLAD_OK);
-    assert_int_equal(directory.count, 0);
-    slad_directory_free(&directory);
-
-    student.user = NULL;
-    static const char *const twice[] = {"same", "same"}, *const latin[] = {"caf\xe9", "x"};
-    student.class_names = twice;
-    assert_int_equal(slad_hf_write_student(own->context, folder, &student), SLAD_ERROR_DATA);
-    assert_message(own, "\"same\"");
-    student.class_names = latin;
-    assert_int_equal(slad_hf_write_student(own->context, folder, &student), SLAD_ERROR_DATA);
-    assert_message(own, "UTF-8");
-    student.class_names = class_names;
-    assert_int_equal(slad_hf_write_student(own->context, scratch_path(own, "config.json/student"), &student),
-                     SLAD_ERROR_WRITE);
-    slad_hf_close(source);
+    description.mistyped = "layernorm.bias";
+    assert_refused(*state, &description, "layernorm.bias\" is I64", "model.safetensors");
 }
 
 /* With each allocation made to fail in turn. */
@@ -532,12 +323,7 @@ static void no_memory_is_reported(void **state)
     for (uint64_t countdown = 1; struck; countdown++) {
         slad_hf_model *model = NULL;
         slad_fault_arm(own->context, countdown);
-        slad_status status = slad_hf_open(own->context, &model, own->folder);
-        if (status == SLAD_OK) {
-            const slad_hf_student student = {
-                .source = model, .class_names = class_names, .class_count = 2, .fill = fill_double};
-            status = slad_hf_write_student(own->context, scratch_path(own, "student"), &student);
-        }
+        const slad_status status = slad_hf_open(own->context, &model, own->folder);
         struck = !slad_fault_pending(own->context);
         slad_fault_arm(own->context, 0);
         assert_int_equal(status, struck ? SLAD_ERROR_OUT_OF_MEMORY : SLAD_OK);
@@ -551,6 +337,7 @@ static void no_memory_is_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slots_are_those_of_transformers),
         WITH_SCRATCH(folders_are_read_in_every_form),
         WITH_SCRATCH(missing_fields_have_the_defaults_of_transformers),
         WITH_SCRATCH(other_position_grids_are_used),
@@ -558,12 +345,10 @@ int main(void)
         WITH_SCRATCH(every_tensor_is_asked_for),
         WITH_SCRATCH(unsupported_configurations_are_refused),
         WITH_SCRATCH(labels_must_fit_the_classifier),
+        WITH_SCRATCH(classifiers_must_be_whole),
         WITH_SCRATCH(broken_folders_are_refused),
         WITH_SCRATCH(lost_shards_are_noticed),
         WITH_SCRATCH(wrong_types_are_refused),
-        WITH_SCRATCH(students_are_written_and_read),
-        WITH_SCRATCH(student_takes_the_size_of_its_table),
-        WITH_SCRATCH(students_that_cannot_be_written_are_refused),
         WITH_SCRATCH(no_memory_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
