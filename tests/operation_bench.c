@@ -3,6 +3,7 @@
 #include "base/random.h"
 #include "cl/device.h"
 #include "operation_check.h"
+#include "ops/kernel_table.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,25 +24,46 @@ typedef struct variant_features {
 static const variant_features VARIANTS[OPERATION_VARIANTS - 1] = {
     {64, 4, 64, true}, {1, 16, 1, true}, {4, 8, 1, false}};
 
-static void open_variant(operation_bench *bench, const variant_features *features)
+static slad_device *open_device(const operation_bench *bench)
 {
     slad_device *device = NULL;
     const slad_device_options options = {.spec = getenv("TEST_DEVICE"), .cache_directory = ""};
     if (slad_device_open(bench->context, &device, &options) != SLAD_OK)
         fail_msg("no device to test on: %s", slad_context_message(bench->context));
-    if (features) {
-        const slad_features *own = &bench->device->features;
-        if (features->row_lanes > device->info.max_work_group ||
-            (features->row_lanes == own->row_lanes && features->vector_width == own->vector_width)) {
+    return device;
+}
+
+/* Most work-items of a group that shares a row: some drivers allow a kernel fewer than the device. */
+static unsigned row_lanes_allowed(const operation_bench *bench, slad_device *device)
+{
+    cl_kernel kernel;
+    size_t most = 0;
+    if (slad_kernel_create(device, &kernel, &slad_layer_norm_kernels[0], "") != SLAD_OK)
+        fail_msg("%s", slad_context_message(bench->context));
+    assert_int_equal(clGetKernelWorkGroupInfo(kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL),
+                     CL_SUCCESS);
+    clReleaseKernel(kernel);
+    return (unsigned)most;
+}
+
+static void open_variant(operation_bench *bench, variant_features features)
+{
+    const slad_features *own = &bench->variants[0]->features;
+    for (bool fits = false; !fits;) {
+        if (features.row_lanes == own->row_lanes && features.vector_width == own->vector_width) return;
+        slad_device *device = open_device(bench);
+        device->features.row_lanes = features.row_lanes;
+        device->features.vector_width = features.vector_width;
+        device->features.block_group_size = features.block_group_size;
+        device->features.has_fma = features.has_fma && own->has_fma;
+        fits = features.row_lanes <= row_lanes_allowed(bench, device);
+        if (fits) {
+            bench->variants[bench->variant_count++] = device;
+        } else {
             slad_device_free(device);
-            return;
+            features.row_lanes /= 2;
         }
-        device->features.row_lanes = features->row_lanes;
-        device->features.vector_width = features->vector_width;
-        device->features.block_group_size = features->block_group_size;
-        device->features.has_fma = features->has_fma && own->has_fma;
     }
-    bench->variants[bench->variant_count++] = device;
 }
 
 int operation_bench_open(void **state)
@@ -50,13 +72,12 @@ int operation_bench_open(void **state)
     assert_non_null(bench);
     *state = bench;
     assert_int_equal(slad_context_create(&bench->context, NULL, SLAD_LOG_ERROR), SLAD_OK);
-    open_variant(bench, NULL);
-    bench->device = bench->variants[0];
+    bench->device = bench->variants[bench->variant_count++] = open_device(bench);
     print_message("device: %s (%s, driver %s)\n", bench->device->info.name, bench->device->info.platform,
                   bench->device->info.driver);
     const char *limit = getenv("TEST_VARIANTS");
     if (limit && strcmp(limit, "1") == 0) return 0;
-    for (size_t i = 0; i + 1 < OPERATION_VARIANTS; i++) open_variant(bench, &VARIANTS[i]);
+    for (size_t i = 0; i + 1 < OPERATION_VARIANTS; i++) open_variant(bench, VARIANTS[i]);
     return 0;
 }
 
