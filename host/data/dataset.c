@@ -80,13 +80,16 @@ cleanup:
     return status;
 }
 
-static bool holds(slad_context *context, const char *folder, const char *name, slad_path_kind kind)
+static slad_status look_for(slad_context *context, bool *found, const char *folder, const char *name,
+                            slad_path_kind kind)
 {
+    slad_status status = SLAD_OK;
     char *path = NULL;
-    if (slad_path_join(context, &path, folder, name) != SLAD_OK) return false;
-    const bool found = slad_path_look(path) == kind;
+    SLAD_TRY(slad_path_join(context, &path, folder, name));
+    *found = slad_path_look(path) == kind;
+cleanup:
     slad_release(path);
-    return found;
+    return status;
 }
 
 static bool ends_with(const char *text, const char *ending)
@@ -102,20 +105,18 @@ static const char forms_hint[] = "a folder with train/ and val/ of class folders
 static slad_status recognise_folder(slad_context *context, slad_dataset_form *form, const char *path)
 {
     slad_status status = SLAD_OK;
-    if (holds(context, path, "train", SLAD_PATH_DIRECTORY)) {
-        *form = SLAD_FORM_IMAGE_FOLDER;
-    } else if (holds(context, path, "train.safetensors", SLAD_PATH_FILE)) {
-        *form = SLAD_FORM_TENSORS;
-    } else if (slad_dataset_is_idx(path)) {
-        *form = SLAD_FORM_IDX;
-    } else {
-        SLAD_FAIL_IF(holds(context, path, "images", SLAD_PATH_DIRECTORY) &&
-                         holds(context, path, "masks", SLAD_PATH_DIRECTORY),
-                     SLAD_ERROR_DATA,
-                     "%s: images/ with masks/ is a data set for segmentation, which this version does not do; give %s",
-                     path, forms_hint);
-        SLAD_FAIL_IF(true, SLAD_ERROR_DATA, "%s: the folder holds no data set; give %s", path, forms_hint);
-    }
+    bool classes = false, tensors = false, idx = false, images = false, masks = false;
+    SLAD_TRY(look_for(context, &classes, path, "train", SLAD_PATH_DIRECTORY));
+    SLAD_TRY(look_for(context, &tensors, path, "train.safetensors", SLAD_PATH_FILE));
+    SLAD_TRY(slad_dataset_look_for_idx(context, &idx, path));
+    SLAD_TRY(look_for(context, &images, path, "images", SLAD_PATH_DIRECTORY));
+    SLAD_TRY(look_for(context, &masks, path, "masks", SLAD_PATH_DIRECTORY));
+    SLAD_FAIL_IF(!classes && !tensors && !idx && images && masks, SLAD_ERROR_DATA,
+                 "%s: images/ with masks/ is a data set for segmentation, which this version does not do; give %s",
+                 path, forms_hint);
+    SLAD_FAIL_IF(!classes && !tensors && !idx, SLAD_ERROR_DATA, "%s: the folder holds no data set; give %s", path,
+                 forms_hint);
+    *form = classes ? SLAD_FORM_IMAGE_FOLDER : tensors ? SLAD_FORM_TENSORS : SLAD_FORM_IDX;
 cleanup:
     return status;
 }

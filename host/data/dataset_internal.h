@@ -36,7 +36,7 @@ slad_status slad_dataset_read_idx(slad_context *context, slad_dataset *dataset, 
 slad_status slad_dataset_read_tensors(slad_context *context, slad_dataset *dataset, const char *path);
 
 /* Whether a folder holds training images of the IDX form. */
-bool slad_dataset_is_idx(const char *path);
+slad_status slad_dataset_look_for_idx(slad_context *context, bool *found, const char *path);
 
 /* Appends an image file to a part, with the size that it has now; takes over neither path nor anything else. */
 slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, slad_split split, const char *path,

@@ -46,12 +46,13 @@ cleanup:
     return status;
 }
 
-bool slad_dataset_is_idx(const char *path)
+slad_status slad_dataset_look_for_idx(slad_context *context, bool *found, const char *path)
 {
-    char *found = NULL;
-    const bool is_idx = find_file(NULL, &found, path, part_names[0], "images", 3) == SLAD_OK && found;
-    slad_release(found);
-    return is_idx;
+    char *images = NULL;
+    const slad_status status = find_file(context, &images, path, part_names[0], "images", 3);
+    *found = images != NULL;
+    slad_release(images);
+    return status;
 }
 
 static size_t read_number(const unsigned char *bytes)
