@@ -121,6 +121,7 @@ slad_status slad_cache_directory_default(slad_context *context, char **out)
 slad_status slad_path_absolute(slad_context *context, char **out, const char *path)
 {
     slad_status status = SLAD_OK;
+    *out = NULL;
     char *resolved = realpath(path, NULL);
     SLAD_FAIL_IF(!resolved, SLAD_ERROR_DATA, "%s cannot be found: %s", path, strerror(errno));
     SLAD_TRY(slad_duplicate(context, out, resolved));

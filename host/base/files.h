@@ -25,6 +25,9 @@ slad_status slad_file_read_all(slad_context *context, char **bytes, size_t *size
 typedef struct slad_writer slad_writer;
 slad_status slad_writer_open(slad_context *context, slad_writer **writer, const char *path);
 slad_status slad_writer_write(slad_writer *writer, const void *bytes, size_t count);
+/* Writes at a place of the file that lies before or behind what was written so far; slad_writer_write then goes on
+ * where it was. Not for devices and pipes. */
+slad_status slad_writer_write_at(slad_writer *writer, uint64_t offset, const void *bytes, size_t count);
 slad_status slad_writer_printf(slad_writer *writer, const char *format, ...) SLAD_PRINTF(2, 3);
 slad_status slad_writer_finish(slad_writer *writer);
 void slad_writer_abandon(slad_writer *writer);

@@ -85,6 +85,10 @@ size_t slad_safetensors_writer_order(const slad_safetensors_writer *writer, size
 /* Appends `elements` elements of the tensor entries[entry], which must be the one whose turn it is. */
 slad_status slad_safetensors_writer_append(slad_safetensors_writer *writer, size_t entry, const void *data,
                                            uint64_t elements);
+/* Puts elements first .. first+elements-1 of the tensor entries[entry] into their place, in any order, for tensors that
+ * grow side by side. A file is written either by append or by put; with put each element is to be given once. */
+slad_status slad_safetensors_writer_put(slad_safetensors_writer *writer, size_t entry, uint64_t first, const void *data,
+                                        uint64_t elements);
 /* finish and abandon free the writer, whatever they return; abandon allows NULL. */
 slad_status slad_safetensors_writer_finish(slad_safetensors_writer *writer);
 void slad_safetensors_writer_abandon(slad_safetensors_writer *writer);

@@ -14,6 +14,8 @@ typedef struct planned {
     slad_safetensors_type type;
     size_t element_size;
     uint64_t elements;
+    uint64_t begin; /* byte in the file */
+    uint64_t put;   /* elements given by slad_safetensors_writer_put */
 } planned;
 
 struct slad_safetensors_writer {
@@ -149,6 +151,11 @@ slad_status slad_safetensors_writer_begin(slad_context *context, slad_safetensor
     const size_t padding = (HEADER_ALIGNMENT - length % HEADER_ALIGNMENT) % HEADER_ALIGNMENT;
     unsigned char prefix[8];
     slad_store_little(prefix, length + padding, sizeof prefix);
+    uint64_t begin = sizeof prefix + length + padding;
+    for (size_t i = 0; i < writer->count; i++) {
+        writer->tensors[i].begin = begin;
+        begin += writer->tensors[i].elements * writer->tensors[i].element_size;
+    }
     SLAD_TRY(slad_writer_write(writer->output, prefix, sizeof prefix));
     SLAD_TRY(slad_writer_write(writer->output, text, length));
     SLAD_TRY(slad_writer_write(writer->output, "        ", padding));
@@ -209,11 +216,46 @@ cleanup:
     return status;
 }
 
+slad_status slad_safetensors_writer_put(slad_safetensors_writer *writer, size_t entry, uint64_t first, const void *data,
+                                        uint64_t elements)
+{
+    slad_status status = SLAD_OK;
+    slad_context *context = writer->context;
+    unsigned char chunk[CHUNK_BYTES];
+    planned *tensor = NULL;
+    for (size_t i = 0; i < writer->count; i++)
+        if (writer->tensors[i].entry == entry) tensor = &writer->tensors[i];
+    SLAD_FAIL_IF(!tensor || first > tensor->elements || elements > tensor->elements - first, SLAD_ERROR_INTERNAL,
+                 "%s: data past the end of a tensor was given; please report it", writer->path);
+    const size_t capacity = CHUNK_BYTES / tensor->element_size;
+    const unsigned char *source = data;
+    tensor->put += elements;
+    while (elements > 0) {
+        const size_t part = elements < capacity ? (size_t)elements : capacity;
+        encode(chunk, source, tensor->element_size, part);
+        SLAD_TRY(slad_writer_write_at(writer->output, tensor->begin + first * tensor->element_size, chunk,
+                                      part * tensor->element_size));
+        source += part * tensor->element_size;
+        first += part;
+        elements -= part;
+    }
+cleanup:
+    return status;
+}
+
+/* Whether put gave every element of every tensor. */
+static bool all_put(const slad_safetensors_writer *writer)
+{
+    bool all = true;
+    for (size_t i = 0; i < writer->count; i++) all = all && writer->tensors[i].put == writer->tensors[i].elements;
+    return all;
+}
+
 slad_status slad_safetensors_writer_finish(slad_safetensors_writer *writer)
 {
     slad_status status = SLAD_OK;
     slad_context *context = writer->context;
-    SLAD_FAIL_IF(writer->position < writer->count, SLAD_ERROR_INTERNAL,
+    SLAD_FAIL_IF(writer->position < writer->count && !all_put(writer), SLAD_ERROR_INTERNAL,
                  "%s: %llu elements of tensor \"%s\" were not given; please report it", writer->path,
                  (unsigned long long)writer->remaining, writer->tensors[writer->position].name);
     slad_writer *output = writer->output;

@@ -1,6 +1,4 @@
 /* Writing files: atomically through a temporary file, or line by line at the end of a growing one. */
-/* NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the system's switch for realpath */
-#define _XOPEN_SOURCE 700
 #include "base/files.h"
 #include "base/memory.h"
 #include <errno.h>
@@ -121,6 +119,25 @@ slad_status slad_writer_write(slad_writer *writer, const void *bytes, size_t cou
     if (count > 0) memcpy(writer->buffer + writer->buffered, bytes, count);
     writer->buffered += count;
     return SLAD_OK;
+}
+
+slad_status slad_writer_write_at(slad_writer *writer, uint64_t offset, const void *bytes, size_t count)
+{
+    slad_context *context = writer->context;
+    slad_status status = writer->failed;
+    const char *source = bytes;
+    while (status == SLAD_OK && count > 0) {
+        const ssize_t written = pwrite(writer->descriptor, source, count, (off_t)offset);
+        if (written < 0 && errno == EINTR) continue;
+        SLAD_FAIL_IF(written < 0, SLAD_ERROR_WRITE, "%s: writing failed: %s; free some space or choose another folder",
+                     writer->path, strerror(errno));
+        source += written;
+        offset += (uint64_t)written;
+        count -= (size_t)written;
+    }
+cleanup:
+    writer->failed = status;
+    return status;
 }
 
 slad_status slad_writer_printf(slad_writer *writer, const char *format, ...)

@@ -1,0 +1,152 @@
+/* Features of a data set as a safetensors file. */
+#include "base/memory.h"
+#include "train/run.h"
+#include "train/run_model.h"
+#include <string.h>
+
+/* The tensors of the file, by their index in the writer's list. */
+enum { HIDDEN, CLS, MEAN, FEATURE_TENSORS };
+
+typedef struct slad_features_run {
+    slad_context *context;
+    const slad_features_options *options;
+    slad_run_model model;
+    slad_dataset *dataset;
+    slad_loader *loader;
+    slad_inference inference;
+    slad_safetensors_writer *writer;
+    size_t images, batch, tokens, width;
+    float *hidden, *cls, *mean; /* of one batch */
+} slad_features_run;
+
+static slad_status open_loader(slad_features_run *run, size_t *image_size)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const slad_features_options *options = run->options;
+    const slad_dataset_options data_options = {options->strict_data};
+    slad_loader_options loader_options = {.batch = run->batch, .workers = options->workers, .slots = 2};
+    slad_preprocess preprocess;
+    SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
+    const slad_split split = slad_dataset_count(run->dataset, options->split) ? options->split : SLAD_SPLIT_TRAIN;
+    run->images = slad_dataset_count(run->dataset, split);
+    *image_size = options->image_size;
+    SLAD_TRY(slad_run_preprocess(context, &preprocess, image_size, run->model.student_folder, run->dataset));
+    SLAD_TRY(slad_loader_create(context, &run->loader, run->dataset, split, &preprocess, &loader_options));
+cleanup:
+    return status;
+}
+
+static slad_status open_inference(slad_features_run *run, slad_device *device, size_t image_size)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    slad_network_source source;
+    const slad_position_mode mode =
+        run->model.is_run ? run->model.config.train.position_mode : run->options->position_mode;
+    SLAD_FAIL_IF(run->options->teacher && !run->model.teacher, SLAD_ERROR_USAGE,
+                 "%s has no teacher; --model teacher needs a run of a joint method", run->options->model);
+    if (run->options->teacher)
+        source = slad_run_model_teacher(&run->model);
+    else
+        SLAD_TRY(slad_run_model_student(context, &source, &run->model, false));
+    SLAD_TRY(slad_inference_create(context, &run->inference, device, &source, run->batch, image_size, mode, true));
+    run->tokens = run->inference.network.backbone.tokens;
+    run->width = slad_encoder_get_info(source.encoder)->width;
+    SLAD_TRY(slad_allocate(context, &run->hidden, run->batch * run->tokens * run->width, sizeof(float), "features"));
+    SLAD_TRY(slad_allocate(context, &run->cls, run->batch * run->width, sizeof(float), "features"));
+    SLAD_TRY(slad_allocate(context, &run->mean, run->batch * run->width, sizeof(float), "features"));
+cleanup:
+    return status;
+}
+
+/* CLS and the mean of the patches, in double, of one image's tokens. */
+static void summarise(const slad_features_run *run, size_t row)
+{
+    const float *tokens = run->hidden + row * run->tokens * run->width;
+    memcpy(run->cls + row * run->width, tokens, run->width * sizeof *tokens);
+    for (size_t d = 0; d < run->width; d++) {
+        double sum = 0;
+        for (size_t t = 1; t < run->tokens; t++) sum += (double)tokens[t * run->width + d];
+        run->mean[row * run->width + d] = (float)(sum / (double)(run->tokens - 1));
+    }
+}
+
+static slad_status write_batch(slad_features_run *run, const slad_batch *batch, size_t first)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const size_t per_image = run->tokens * run->width;
+    for (size_t row = 0; row < batch->count; row++)
+        SLAD_FAIL_IF(batch->task_weights[row] == 0.0f, SLAD_ERROR_DATA,
+                     "Image %zu is broken, and a file of features has a row for every image; remove the image",
+                     first + row);
+    SLAD_TRY(slad_inference_run(&run->inference, run->hidden, batch->pixel_values));
+    for (size_t row = 0; row < batch->count; row++) summarise(run, row);
+    SLAD_TRY(
+        slad_safetensors_writer_put(run->writer, HIDDEN, first * per_image, run->hidden, batch->count * per_image));
+    SLAD_TRY(slad_safetensors_writer_put(run->writer, CLS, first * run->width, run->cls, batch->count * run->width));
+    SLAD_TRY(slad_safetensors_writer_put(run->writer, MEAN, first * run->width, run->mean, batch->count * run->width));
+cleanup:
+    return status;
+}
+
+static slad_status write_all(slad_features_run *run)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    slad_progress progress = {"computing features", 0, run->images, -1, -1, -1, -1, -1};
+    for (size_t first = 0; first < run->images;) {
+        const slad_batch *batch;
+        SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED, "Interrupted after %zu of %zu images", first,
+                     run->images);
+        SLAD_TRY(slad_loader_next(run->loader, &batch));
+        const size_t count = batch->count;
+        status = write_batch(run, batch, first);
+        slad_loader_release(run->loader, batch);
+        SLAD_TRY(status);
+        first += count;
+        progress.done = first;
+        slad_progress_report(context, &progress);
+    }
+cleanup:
+    return status;
+}
+
+static slad_status open_writer(slad_features_run *run)
+{
+    const uint64_t hidden[3] = {run->images, run->tokens, run->width}, vector[2] = {run->images, run->width};
+    const slad_safetensors_entry entries[FEATURE_TENSORS] = {
+        [HIDDEN] = {"last_hidden_state", SLAD_SAFETENSORS_F32, 3, hidden, NULL},
+        [CLS] = {"cls", SLAD_SAFETENSORS_F32, 2, vector, NULL},
+        [MEAN] = {"mean", SLAD_SAFETENSORS_F32, 2, vector, NULL},
+    };
+    return slad_safetensors_writer_begin(run->context, &run->writer, run->options->out, entries, FEATURE_TENSORS, NULL,
+                                         0);
+}
+
+slad_status slad_run_features(slad_context *context, slad_device *device, const slad_features_options *options)
+{
+    slad_status status = SLAD_OK;
+    slad_features_run run = {.context = context, .options = options, .batch = options->batch ? options->batch : 32};
+    size_t image_size;
+    SLAD_TRY(slad_run_model_open(context, &run.model, options->model, options->teacher));
+    SLAD_TRY(open_loader(&run, &image_size));
+    SLAD_TRY(open_inference(&run, device, image_size));
+    SLAD_TRY(open_writer(&run));
+    SLAD_TRY(write_all(&run));
+    slad_safetensors_writer *finished = run.writer;
+    run.writer = NULL;
+    SLAD_TRY(slad_safetensors_writer_finish(finished));
+    slad_log(context, SLAD_LOG_INFO, "Features of %zu images are in %s", run.images, options->out);
+cleanup:
+    slad_safetensors_writer_abandon(run.writer);
+    if (run.inference.store) slad_inference_free(&run.inference);
+    slad_loader_free(run.loader);
+    slad_dataset_free(run.dataset);
+    slad_run_model_close(&run.model);
+    slad_release(run.hidden);
+    slad_release(run.cls);
+    slad_release(run.mean);
+    return status;
+}
