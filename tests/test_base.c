@@ -1,6 +1,7 @@
 /* Context, errors, memory, fault injection, threads and hashes. */
 #include "scratch.h"
 
+#include "base/environment.h"
 #include "base/hash.h"
 #include "base/threads.h"
 #include <sched.h>
@@ -297,6 +298,22 @@ static void clocks_and_counts_are_plausible(void **state)
     assert_true(text[4] == '-' && text[10] == 'T' && text[19] == 'Z');
 }
 
+static void environment_is_listed_in_order(void **state)
+{
+    scratch *own = *state;
+    setenv("SLAD_TEST_B", "two words", 1);
+    setenv("SLAD_TEST_A", "", 1);
+    setenv("OTHER_SLAD_TEST", "not asked for", 1);
+    static const char *const prefixes[] = {"SLAD_TEST_", "NO_SUCH_"};
+    char *text = NULL;
+    assert_int_equal(slad_environment_list(own->context, &text, prefixes, 2), SLAD_OK);
+    assert_string_equal(text, "SLAD_TEST_A=\nSLAD_TEST_B=two words\n");
+    slad_release(text);
+    assert_int_equal(slad_environment_list(own->context, &text, prefixes + 1, 1), SLAD_OK);
+    assert_string_equal(text, "");
+    slad_release(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +328,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(armed_fault_strikes_once_where_asked, scratch_begin, scratch_end),
         cmocka_unit_test(hashes_are_fnv),
         cmocka_unit_test(threads_share_and_report),
+        cmocka_unit_test_setup_teardown(environment_is_listed_in_order, scratch_begin, scratch_end),
         cmocka_unit_test(clocks_and_counts_are_plausible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

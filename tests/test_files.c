@@ -302,6 +302,12 @@ static void paths_are_joined_and_looked_at(void **state)
         assert_string_equal(path, cases[i][2]);
         slad_release(path);
     }
+    assert_int_equal(slad_path_absolute(own->context, &path, "/dev/../dev/./null"), SLAD_OK);
+    assert_string_equal(path, "/dev/null");
+    slad_release(path);
+    assert_int_equal(slad_path_absolute(own->context, &path, scratch_path(own, "none")), SLAD_ERROR_DATA);
+    assert_null(path);
+    assert_message(own, "none");
     assert_int_equal(slad_path_look(own->folder), SLAD_PATH_DIRECTORY);
     assert_int_equal(slad_path_look("/dev/null"), SLAD_PATH_OTHER);
     assert_int_equal(slad_path_look(scratch_path(own, "none")), SLAD_PATH_MISSING);
