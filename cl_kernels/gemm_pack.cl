@@ -14,9 +14,19 @@ typedef struct pack_sizes {
     uint out, in, rank, a_stride, block_rows, b_block_stride, b_row_stride;
 } pack_sizes;
 
+/* Remainders are written as subtractions throughout: for a division beside a remainder compilers make an instruction
+ * that Oclgrind 21 does not know. */
 static inline uint up_offset(const pack_sizes *sizes, uint o)
 {
-    return o / sizes->block_rows * sizes->b_block_stride + o % sizes->block_rows * sizes->b_row_stride;
+    const uint block = o / sizes->block_rows;
+    return block * sizes->b_block_stride + (o - block * sizes->block_rows) * sizes->b_row_stride;
+}
+
+/* Where B[k, n] lies. */
+static inline size_t packed_index(uint k, uint n, uint depth, uint panel)
+{
+    const uint index = n / panel;
+    return ((size_t)index * depth + k) * panel + (n - index * panel);
 }
 
 /* One element, 0 outside the weight. */
@@ -51,12 +61,12 @@ __kernel void gemm_pack(__global float *restrict packed, uint packed_offset, __g
 
     const uint first_n = transposed ? first_i : first_o, first_k = transposed ? first_o : first_i;
     const uint run = transposed ? VECTOR_WIDTH : PACK_ROWS;
-    const int whole = first_i + VECTOR_WIDTH <= in && first_o + PACK_ROWS <= out && first_n % panel + run <= panel;
+    const int whole = first_i + VECTOR_WIDTH <= in && first_o + PACK_ROWS <= out && first_n / panel == (first_n + run - 1) / panel;
     if (!whole) {
         for (uint o = first_o; o < min(first_o + PACK_ROWS, end_o); o++) {
             for (uint i = first_i; i < min(first_i + VECTOR_WIDTH, end_i); i++) {
                 const uint n = transposed ? i : o, k = transposed ? o : i;
-                packed[(size_t)(n / panel) * depth * panel + (size_t)k * panel + n % panel] =
+                packed[packed_index(k, n, depth, panel)] =
                     merged_element(weight, lora_a, lora_b, &sizes, scale, o, i);
             }
         }
@@ -79,7 +89,7 @@ __kernel void gemm_pack(__global float *restrict packed, uint packed_offset, __g
     for (uint j = 0; j < PACK_ROWS; j++) {
         value[j] = multiply_add((floatv)(scale), value[j], vloadv(0, weight + (size_t)(first_o + j) * in + first_i));
     }
-    packed += (size_t)(first_n / panel) * depth * panel + (size_t)first_k * panel + first_n % panel;
+    packed += packed_index(first_k, first_n, depth, panel);
     if (transposed) {
 #pragma unroll
         for (uint j = 0; j < PACK_ROWS; j++) vstorev(value[j], 0, packed + j * panel);

@@ -23,7 +23,7 @@ typedef struct slad_kernel_row {
     slad_work_rule rule;
     /* Records a tiny instance of the operation that launches this kernel, forward and backward, for the self-test: the
      * OpenCL and the reference executor run it and must agree within `tolerance`, relative to the root mean square of
-     * each output. */
+     * each output. NULL: the room checks the kernel in its own way (the GEMM: slad_gemm_verify, on each real shape). */
     slad_status (*self_test)(slad_context *context, struct slad_record *record);
     double tolerance;
 } slad_kernel_row;

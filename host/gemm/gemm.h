@@ -1,7 +1,10 @@
 /* The one GEMM interface: C[rows, columns] = A[rows, depth] * B[depth, columns] (+ bias[columns]) (+ C).
  * A and C are row-major activations; B is a weight that was packed once (frozen) or once an update (adapted) into the
  * layout its provider wants. Two providers: the register-tile kernel (gemm_register_tile.c, cl_kernels/gemm.cl) and
- * CLBlast (gemm_clblast.c). Nothing is allocated by an enqueue. */
+ * CLBlast (gemm_clblast.c). No device memory is allocated by an enqueue.
+ *
+ * The result depends on the provider and its parameters (slad_gemm_description), not on the number of compute units or
+ * on anything measured: two runs on one device give the same bytes. C may not overlap A, B or the bias. */
 #ifndef SLAD_GEMM_GEMM_H
 #define SLAD_GEMM_GEMM_H
 
@@ -24,31 +27,40 @@ typedef struct slad_gemm_problem {
 
 typedef struct slad_gemm slad_gemm; /* the dispatcher of one device */
 
+/* AUTO: CLBlast where the device's feature use_clblast says so, else the register-tile kernel. */
 typedef enum slad_gemm_provider { SLAD_GEMM_AUTO, SLAD_GEMM_REGISTER_TILE, SLAD_GEMM_CLBLAST } slad_gemm_provider;
 
+/* The device must outlive the dispatcher. CLBlast's parameters of our own (CPUs only) are set for the device's id in
+ * this process: whoever uses CLBlast on the same device beside slad gets them too. Free with slad_gemm_free. */
 slad_status slad_gemm_create(slad_device *device, slad_gemm **gemm, slad_gemm_provider provider);
 void slad_gemm_free(slad_gemm *gemm);
-/* "register-tile 8x32 ..." or "CLBlast 1.5.3 ...": provider and parameters, for config.json and messages. */
+/* "register-tile 8x32 ..." or "CLBlast 1.5.3 ...": provider and parameters, for config.json and messages. CLBlast's
+ * version is that of the header at build time, since the library does not tell its own. */
 const char *slad_gemm_description(const slad_gemm *gemm);
 
 slad_gemm_layout slad_gemm_get_layout(const slad_gemm *gemm, size_t columns, size_t depth);
 
-/* Scratch bytes that the provider needs for this problem; the caller makes one buffer of the largest and gives it with
- * slad_gemm_set_scratch before it binds. */
+/* Scratch bytes that the provider needs for this problem, whatever the operands' offsets; the caller makes one buffer
+ * of the largest and gives it with slad_gemm_set_scratch before it binds. All calls may share it: the queue is in
+ * order. */
 slad_status slad_gemm_scratch_bytes(slad_gemm *gemm, uint64_t *bytes, const slad_gemm_problem *problem);
 void slad_gemm_set_scratch(slad_gemm *gemm, cl_mem scratch, uint64_t bytes);
 
-/* Checks one problem against the mathematics: random A and B, C between sentinels; C*v is compared with A*(B*v) in
- * double for random v. Run once a (problem, parameters, device) and remembered in the program cache.
- * Errors: SLAD_ERROR_SELF_TEST naming device, provider, shape and the measured error. */
+/* Checks one problem against the mathematics: random A and B, C between sentinels, NaN where nothing may be read; B is
+ * packed from both orientations; C*v is compared with A*(B*v) in double for random v. Takes device memory for the
+ * operands meanwhile, so it is best called before other memory is taken. Run once a (problem, parameters, device) and
+ * remembered in the program cache. Errors: SLAD_ERROR_SELF_TEST naming device, driver, provider, shape and the measured
+ * error. */
 slad_status slad_gemm_verify(slad_gemm *gemm, const slad_gemm_problem *problem);
 
 typedef struct slad_gemm_operand {
-    cl_mem buffer;
+    cl_mem buffer;   /* not owned */
     uint32_t offset; /* elements */
 } slad_gemm_operand;
 
-/* A bound GEMM, enqueued any number of times. Free with slad_gemm_call_free. */
+/* A bound GEMM, enqueued any number of times. Free with slad_gemm_call_free.
+ * Errors: SLAD_ERROR_INTERNAL if an operand ends behind its buffer, a stride is too short or scratch too small;
+ * SLAD_ERROR_OUT_OF_MEMORY if an operand ends behind 2^31 elements. bias is looked at only if the problem has one. */
 typedef struct slad_gemm_call {
     slad_gemm *gemm;
     slad_gemm_problem problem;
@@ -61,19 +73,20 @@ slad_status slad_gemm_bind(slad_gemm *gemm, slad_gemm_call *call, slad_gemm_oper
 slad_status slad_gemm_enqueue(const slad_gemm_call *call);
 void slad_gemm_call_free(slad_gemm_call *call);
 
-/* Packing: B[k, n] = W[n * row_stride + k * column_stride] + scale * sum_r up[n, r] * down[r, k]
- * (an adapted layer's merged weight, method.md section 8, implementation B), or the same of the transpose.
- * W is a layer's weight [out, in] with in contiguous. Forward (y = x W^T): columns = out, depth = in, transposed =
- * false. Input gradient (dx = dy W): columns = in, depth = out, transposed = true. lora_A is [rank, in] with row stride
- * a_stride; lora_B is [blocks, out/blocks, rank] with strides b_block_stride and b_row_stride, rank contiguous: a
- * student's view of a shared tensor has strides of its teacher. */
+/* Packing: with merged = W + scale * lora_B lora_A (an adapted layer's merged weight, method.md section 8,
+ * implementation B), B[k, n] = merged[n, k], or, transposed, B[k, n] = merged[k, n]. W is a layer's weight [out, in]
+ * with in contiguous. Forward (y = x W^T): columns = out, depth = in, transposed = false. Input gradient (dx = dy W):
+ * columns = in, depth = out, transposed = true. lora_A is [rank, in] with row stride a_stride; lora_B is [blocks, out /
+ * blocks, rank] with strides b_block_stride and b_row_stride, rank contiguous: a student's view of a shared tensor has
+ * strides of its teacher. */
 typedef struct slad_gemm_adapter {
     slad_gemm_operand lora_a, lora_b;
-    size_t rank, a_stride, blocks, b_block_stride, b_row_stride;
+    size_t rank, a_stride, blocks, b_block_stride, b_row_stride; /* elements; rank at least 1 */
     float scale;
 } slad_gemm_adapter;
 
-/* Binds the launch that packs; adapter may be NULL. */
+/* Binds the launch that packs; adapter may be NULL. The layout is slad_gemm_get_layout of the same columns and depth.
+ * Free the launch with slad_launch_free. Errors: as slad_gemm_bind. */
 slad_status slad_gemm_bind_pack(slad_gemm *gemm, slad_launch *launch, slad_gemm_operand packed,
                                 const slad_gemm_layout *layout, slad_gemm_operand weight, size_t out, size_t in,
                                 bool transposed, const slad_gemm_adapter *adapter);

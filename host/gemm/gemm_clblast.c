@@ -35,7 +35,7 @@ static slad_status report(const slad_gemm *gemm, CLBlastStatusCode code, const c
     } while (0)
 
 /* CLBlast's database knows no PoCL: on a CPU it falls back to tiles that share local memory across barriers. These
- * parameters measured 6 times faster there (bench/results). CLBlast keeps them for this device and process. */
+ * parameters measured several times faster there (bench/results). CLBlast keeps them for this device and process. */
 static bool override_on_cpu(const slad_gemm *gemm)
 {
     const slad_device *device = gemm->device;

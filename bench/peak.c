@@ -1,0 +1,104 @@
+/* See the header. The kernel stands here and not in cl_kernels, because no step launches it. */
+#include "peak.h"
+#include "base/threads.h"
+#include <stdio.h>
+
+enum { STEPS = 4096 };
+
+static const char source[] =
+    "#define JOIN_(a, b) a##b\n"
+    "#define JOIN(a, b) JOIN_(a, b)\n"
+    "typedef JOIN(float, WIDTH) floatv;\n"
+    "#if HAS_FMA\n"
+    "#define multiply_add(a, b, c) fma(a, b, c)\n"
+    "#else\n"
+    "#define multiply_add(a, b, c) mad(a, b, c)\n"
+    "#endif\n"
+    "#define PEAK(name, CHAINS)                                                             \\\n"
+    "    __kernel void name(__global float *sink, float factor, float term, uint steps)     \\\n"
+    "    {                                                                                  \\\n"
+    "        floatv chain[CHAINS], total = (floatv)(0.0f);                                  \\\n"
+    "        _Pragma(\"unroll\") for (uint i = 0; i < CHAINS; i++) chain[i] = (floatv)(i);  \\\n"
+    "        for (uint step = 0; step < steps; step++) {                                    \\\n"
+    "            _Pragma(\"unroll\") for (uint i = 0; i < CHAINS; i++)                      \\\n"
+    "                chain[i] = multiply_add(chain[i], (floatv)(factor), (floatv)(term));   \\\n"
+    "        }                                                                              \\\n"
+    "        _Pragma(\"unroll\") for (uint i = 0; i < CHAINS; i++) total += chain[i];       \\\n"
+    "        JOIN(vstore, WIDTH)(total, get_global_id(0), sink);                            \\\n"
+    "    }\n"
+    "PEAK(peak_8, 8)\n"
+    "PEAK(peak_12, 12)\n"
+    "PEAK(peak_24, 24)\n";
+
+static slad_status create_kernel(bench_peak *peak, unsigned index, const char *name, unsigned chains)
+{
+    slad_status status = SLAD_OK;
+    slad_device *device = peak->device;
+    slad_context *context = device->context;
+    const cl_float factor = 0.999f, term = 0.001f;
+    const cl_uint steps = STEPS;
+    cl_int code = CL_SUCCESS;
+    peak->kernels[index] = clCreateKernel(peak->program, name, &code);
+    SLAD_FAIL_IF(code != CL_SUCCESS, SLAD_ERROR_BUILD, "the kernel %s could not be made on %s", name,
+                 device->info.name);
+    peak->chains[index] = chains;
+    SLAD_CL_TRY(clSetKernelArg(peak->kernels[index], 0, sizeof(cl_mem), &peak->sink));
+    SLAD_CL_TRY(clSetKernelArg(peak->kernels[index], 1, sizeof factor, &factor));
+    SLAD_CL_TRY(clSetKernelArg(peak->kernels[index], 2, sizeof term, &term));
+    SLAD_CL_TRY(clSetKernelArg(peak->kernels[index], 3, sizeof steps, &steps));
+cleanup:
+    return status;
+}
+
+slad_status bench_peak_create(slad_device *device, bench_peak *peak)
+{
+    slad_status status = SLAD_OK;
+    slad_context *context = device->context;
+    const char *text = source;
+    const bool is_cpu = device->info.type == SLAD_DEVICE_CPU;
+    char options[96];
+    cl_int code = CL_SUCCESS;
+    *peak = (bench_peak){.device = device, .items = (size_t)device->info.compute_units * (is_cpu ? 16 : 2048)};
+    (void)snprintf(options, sizeof options, "-cl-mad-enable -DWIDTH=%u -DHAS_FMA=%d", device->features.vector_width,
+                   device->features.has_fma);
+    peak->sink_bytes = peak->items * device->features.vector_width * sizeof(cl_float);
+    SLAD_TRY(slad_buffer_create(device, &peak->sink, peak->sink_bytes, "the peak benchmark"));
+    peak->program = clCreateProgramWithSource(device->cl, 1, &text, NULL, &code);
+    SLAD_FAIL_IF(code != CL_SUCCESS || clBuildProgram(peak->program, 1, &device->id, options, NULL, NULL) != CL_SUCCESS,
+                 SLAD_ERROR_BUILD, "the peak benchmark does not compile on %s (%s)", device->info.name, options);
+    SLAD_TRY(create_kernel(peak, 0, "peak_8", 8));
+    SLAD_TRY(create_kernel(peak, 1, "peak_12", 12));
+    SLAD_TRY(create_kernel(peak, 2, "peak_24", 24));
+cleanup:
+    return status;
+}
+
+void bench_peak_free(bench_peak *peak)
+{
+    for (unsigned i = 0; i < BENCH_PEAK_KERNELS; i++) {
+        if (peak->kernels[i]) (void)clReleaseKernel(peak->kernels[i]);
+    }
+    if (peak->program) (void)clReleaseProgram(peak->program);
+    if (peak->sink) slad_buffer_free(peak->device, peak->sink, peak->sink_bytes);
+    *peak = (bench_peak){0};
+}
+
+slad_status bench_peak_measure(bench_peak *peak, double seconds)
+{
+    slad_status status = SLAD_OK;
+    slad_device *device = peak->device;
+    for (unsigned i = 0; i < BENCH_PEAK_KERNELS; i++) {
+        const double flops = 2.0 * STEPS * peak->chains[i] * device->features.vector_width * (double)peak->items;
+        const double end = slad_clock_seconds() + seconds / BENCH_PEAK_KERNELS;
+        do {
+            const double start = slad_clock_seconds();
+            SLAD_CL_TRY(
+                clEnqueueNDRangeKernel(device->queue, peak->kernels[i], 1, NULL, &peak->items, NULL, 0, NULL, NULL));
+            SLAD_TRY(slad_device_finish(device));
+            const double rate = flops / (slad_clock_seconds() - start) * 1e-9;
+            if (rate > peak->best) peak->best = rate;
+        } while (slad_clock_seconds() < end);
+    }
+cleanup:
+    return status;
+}
