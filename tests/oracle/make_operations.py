@@ -1,0 +1,131 @@
+"""Writes fixtures/operations/*.safetensors: what PyTorch computes, in double, for single operations and their gradients.
+
+Run as `python3 tests/oracle/make_operations.py` with torch (1.13 or newer) and numpy. tests/test_operation_fixtures.c makes
+the same inputs and compares both executors with these files, so no input is stored. Input `stream`, element `index`
+(row-major), both unsigned 32-bit with wrap-around:
+
+    h = index * 2654435761 + stream * 2246822519 + 374761393
+    h ^= h >> 16;  h *= 73244475;  h ^= h >> 16
+    uniform = (h >> 8) / 2^23 - 1                      (24 bits, exact in float32, in [-1, 1))
+    value = scale * uniform + shift                    (rounded to float32 after each operation)
+"""
+
+import json
+import pathlib
+import struct
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "operations"
+
+
+def counter(stream, shape, scale=1.0, shift=0.0):
+    """The input of the formula above, as a double tensor of float32 values."""
+    index = np.arange(int(np.prod(shape)), dtype=np.uint32)
+    h = index * np.uint32(2654435761) + np.uint32((stream * 2246822519 + 374761393) & 0xFFFFFFFF)
+    h ^= h >> np.uint32(16)
+    h = h * np.uint32(73244475)
+    h ^= h >> np.uint32(16)
+    uniform = (h >> np.uint32(8)).astype(np.float32) / np.float32(2**23) - np.float32(1)
+    value = np.float32(scale) * uniform + np.float32(shift)
+    return torch.from_numpy(value.astype(np.float64)).reshape(shape)
+
+
+def write(name, tensors):
+    """A safetensors file of float32 tensors."""
+    header, data = {}, b""
+    for key in sorted(tensors):
+        values = tensors[key].detach().numpy().astype("<f4")
+        header[key] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [len(data), len(data) + values.nbytes]}
+        data += values.tobytes()
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def layer_norm():
+    x = counter(1, (2, 5, 50), 2.0, 0.5).requires_grad_()
+    y = F.layer_norm(x, (50,), counter(2, (50,), 0.5, 1.0), counter(3, (50,)), 1e-6)
+    y.backward(counter(4, (2, 5, 50)))
+    write("layer_norm", {"y": y, "dx": x.grad})
+
+
+def gelu():
+    u = counter(5, (7, 91), 6.0).requires_grad_()
+    v = F.gelu(u)
+    v.backward(counter(6, (7, 91)))
+    write("gelu", {"v": v, "du": u.grad})
+
+
+def attention():
+    batch, tokens, heads, head_dim = 2, 17, 2, 64
+    qkv = counter(7, (batch, tokens, 3 * heads * head_dim), 2.0).requires_grad_()
+    q, k, v = qkv.reshape(batch, tokens, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
+    o = torch.softmax(q @ k.transpose(-2, -1) / head_dim**0.5, -1) @ v
+    o = o.transpose(1, 2).reshape(batch, tokens, heads * head_dim)
+    o.backward(counter(8, (batch, tokens, heads * head_dim)))
+    write("attention", {"o": o, "dqkv": qkv.grad})
+
+
+def patch_embedding():
+    pixels, weight = counter(9, (2, 3, 28, 42), 2.0), counter(10, (20, 3, 14, 14), 0.1)
+    patches = F.conv2d(pixels, weight, counter(11, (20,)), stride=14).flatten(2).transpose(1, 2)
+    class_token = counter(12, (20,)).expand(2, 1, 20)
+    write("patch_embedding", {"tokens": torch.cat((class_token, patches), 1) + counter(13, (7, 20))})
+
+
+def pool():
+    tokens = counter(14, (3, 11, 19)).requires_grad_()
+    pooled = torch.cat((tokens[:, 0], tokens[:, 5:].mean(1)), 1)
+    pooled.backward(counter(15, (3, 38)))
+    write("pool", {"pooled": pooled, "dtokens": tokens.grad})
+
+
+def distillation():
+    """Padding (both weights 0), an unlabelled image (task weight 0), an image without a teacher's opinion (KL weight 0)."""
+    labels = torch.tensor([9, 1, 3, 7, 2, 6])
+    task, kl = torch.tensor([1, 0, 1, 1, 0, 0.5]).double(), torch.tensor([1, 1, 0, 1, 0, 0.25]).double()
+    alphas = {1: (1.0, 1.0, 1.0), 2: (0.7, 1.3, 0.4), 4: (1.0, 0.0, 2.0)}
+    for tau, (alpha_student, alpha_teacher, alpha_kl) in alphas.items():
+        student = counter(16, (6, 11), 4.0).requires_grad_()
+        teacher = counter(17, (6, 11), 6.0).requires_grad_()
+        ce = [F.cross_entropy(z, labels, reduction="none") * task / task.sum() for z in (student, teacher)]
+        divergence = F.kl_div(F.log_softmax(student / tau, 1), F.softmax(teacher.detach() / tau, 1), reduction="none")
+        divergence = tau**2 * divergence.sum(1) * kl / kl.sum()
+        (alpha_student * ce[0].sum() + alpha_teacher * ce[1].sum() + alpha_kl * divergence.sum()).backward()
+        right = [((z.argmax(1) == labels) * task / task.sum()).sum() for z in (student, teacher)]
+        zero = torch.zeros(6).double()
+        write(f"distillation_tau_{tau}", {
+            "terms": torch.stack((ce[0], ce[1], divergence, zero), 1),
+            "accumulators": torch.stack((ce[0].sum(), ce[1].sum(), divergence.sum(), *right, *zero[:3])),
+            "dstudent_z": student.grad,
+            "dteacher_z": teacher.grad,
+        })
+
+
+def adamw():
+    """Five steps of two groups; the gradients are clipped in some steps and not in others."""
+    matrix, bias = counter(18, (5, 23)).requires_grad_(), counter(19, (13,)).requires_grad_()
+    optimizer = torch.optim.AdamW([{"params": [matrix], "weight_decay": 0.1}, {"params": [bias], "weight_decay": 0.0}],
+                                  betas=(0.9, 0.999), eps=1e-8)
+    norms = []
+    for step in range(5):
+        scale = (1.0, 0.05, 0.3, 0.01, 2.0)[step]
+        matrix.grad, bias.grad = counter(20 + step, (5, 23), scale), counter(30 + step, (13,), scale)
+        optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 0.01 * (step + 1), 0.02
+        norms.append(torch.nn.utils.clip_grad_norm_([matrix, bias], 1.0).double())
+        optimizer.step()
+    out = {"norms": torch.stack(norms)}
+    for name, tensor in (("matrix", matrix), ("bias", bias)):
+        out[name] = tensor
+        out[f"{name}.moment_1"] = optimizer.state[tensor]["exp_avg"]
+        out[f"{name}.moment_2"] = optimizer.state[tensor]["exp_avg_sq"]
+    write("adamw", out)
+
+
+if __name__ == "__main__":
+    for make in (layer_norm, gelu, attention, patch_embedding, pool, distillation, adamw):
+        make()
