@@ -137,6 +137,25 @@ static void large_writes_arrive_whole(void **state)
     free(bytes);
 }
 
+static void writing_at_a_place_leaves_the_rest(void **state)
+{
+    scratch *own = *state;
+    slad_writer *writer = NULL;
+    const char *path = scratch_path(own, "a");
+    assert_int_equal(slad_writer_open(own->context, &writer, path), SLAD_OK);
+    assert_int_equal(slad_writer_write(writer, "ab", 2), SLAD_OK);
+    assert_int_equal(slad_writer_write_at(writer, 6, "gh", 2), SLAD_OK);
+    assert_int_equal(slad_writer_write_at(writer, 4, "ef", 2), SLAD_OK);
+    assert_int_equal(slad_writer_write(writer, "cd", 2), SLAD_OK);
+    assert_int_equal(slad_writer_finish(writer), SLAD_OK);
+    assert_content(own, path, "abcdefgh");
+    /* A full disk is noticed here too, and finish repeats it. */
+    if (access("/dev/full", W_OK) != 0) return;
+    assert_int_equal(slad_writer_open(own->context, &writer, "/dev/full"), SLAD_OK);
+    assert_int_equal(slad_writer_write_at(writer, 0, "x", 1), SLAD_ERROR_WRITE);
+    assert_int_equal(slad_writer_finish(writer), SLAD_ERROR_WRITE);
+}
+
 static void two_writers_of_one_file_do_not_meet(void **state)
 {
     scratch *own = *state;
@@ -364,6 +383,7 @@ int main(void)
         WITH_SCRATCH(whole_files_have_a_limit),
         WITH_SCRATCH(writing_replaces_at_the_end),
         WITH_SCRATCH(large_writes_arrive_whole),
+        WITH_SCRATCH(writing_at_a_place_leaves_the_rest),
         WITH_SCRATCH(two_writers_of_one_file_do_not_meet),
         WITH_SCRATCH(links_are_followed_when_writing),
         WITH_SCRATCH(impossible_places_are_write_errors),

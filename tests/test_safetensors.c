@@ -356,6 +356,46 @@ static void writer_refuses_what_was_not_announced(void **state)
     assert_null(writer);
 }
 
+/* Rows of two tensors, given in turn and out of order, end up where append would have put them. */
+static void tensors_can_grow_side_by_side(void **state)
+{
+    scratch *own = *state;
+    enum { SIDE_ROWS = 50, WIDTH = 700 };
+    float *values = malloc(sizeof(float) * SIDE_ROWS * WIDTH);
+    assert_non_null(values);
+    for (size_t i = 0; i < (size_t)SIDE_ROWS * WIDTH; i++) values[i] = (float)i;
+    static const uint64_t wide[2] = {SIDE_ROWS, WIDTH}, narrow[1] = {SIDE_ROWS};
+    const slad_safetensors_entry entries[] = {{"wide", SLAD_SAFETENSORS_F32, 2, wide, values},
+                                              {"narrow", SLAD_SAFETENSORS_F32, 1, narrow, values}};
+    char expected[1024];
+    (void)snprintf(expected, sizeof expected, "%s", scratch_path(own, "appended.safetensors"));
+    assert_int_equal(slad_safetensors_write(own->context, expected, entries, 2, NULL, 0), SLAD_OK);
+
+    slad_safetensors_writer *writer = NULL;
+    const char *path = scratch_path(own, "put.safetensors");
+    assert_int_equal(slad_safetensors_writer_begin(own->context, &writer, path, entries, 2, NULL, 0), SLAD_OK);
+    for (size_t row = SIDE_ROWS; row-- > 0;) {
+        const float *start = values + row * WIDTH;
+        assert_int_equal(slad_safetensors_writer_put(writer, 0, row * WIDTH, start, WIDTH), SLAD_OK);
+        assert_int_equal(slad_safetensors_writer_put(writer, 1, row, values + row, 1), SLAD_OK);
+    }
+    assert_int_equal(slad_safetensors_writer_put(writer, 1, SIDE_ROWS, values, 1), SLAD_ERROR_INTERNAL);
+    assert_int_equal(slad_safetensors_writer_finish(writer), SLAD_OK);
+    char *first = NULL, *second = NULL;
+    size_t first_size = 0, second_size = 0;
+    assert_int_equal(slad_file_read_all(own->context, &first, &first_size, expected, 1 << 20), SLAD_OK);
+    assert_int_equal(slad_file_read_all(own->context, &second, &second_size, path, 1 << 20), SLAD_OK);
+    assert_int_equal(first_size, second_size);
+    assert_memory_equal(first, second, first_size);
+    slad_release(first);
+    slad_release(second);
+
+    assert_int_equal(slad_safetensors_writer_begin(own->context, &writer, path, entries, 2, NULL, 0), SLAD_OK);
+    assert_int_equal(slad_safetensors_writer_put(writer, 1, 0, values, SIDE_ROWS), SLAD_OK);
+    assert_int_equal(slad_safetensors_writer_finish(writer), SLAD_ERROR_INTERNAL);
+    free(values);
+}
+
 static void shapes_are_shown(void **state)
 {
     (void)state;
@@ -494,6 +534,7 @@ int main(void)
         WITH_SCRATCH(large_labels_do_not_wrap),
         WITH_SCRATCH(short_floats_are_converted_exactly),
         WITH_SCRATCH(writer_refuses_what_was_not_announced),
+        WITH_SCRATCH(tensors_can_grow_side_by_side),
         cmocka_unit_test(shapes_are_shown),
         WITH_SCRATCH(no_memory_is_reported),
         WITH_SCRATCH(mutated_files_never_crash),
