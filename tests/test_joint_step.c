@@ -1,0 +1,90 @@
+/* Every gradient of one step, of each method, against PyTorch. */
+#include "joint_fixture.h"
+
+/* Largest error of a gradient, relative to the root mean square of the tensor's own. */
+#define BOUND 2e-4
+
+static void forward_and_backward(joint *test)
+{
+    slad_trainer *trainer = test->trainer;
+    const slad_pass *pass = &trainer->training;
+    const slad_batch batch = joint_batch(test, 0);
+    float values[SLAD_STEP_VALUES] = {0};
+    values[SLAD_STEP_INVERSE_TASK] = values[SLAD_STEP_INVERSE_KL] = 1.0f / JOINT_BATCH;
+    slad_executor *executor = trainer->executor;
+    assert_int_equal(slad_executor_write(executor, NULL, trainer->step_values, values), SLAD_OK);
+    assert_int_equal(slad_executor_write(executor, pass->record, pass->pixels, batch.pixel_values), SLAD_OK);
+    assert_int_equal(slad_executor_write(executor, pass->record, pass->labels, batch.labels), SLAD_OK);
+    assert_int_equal(slad_executor_write(executor, pass->record, pass->task_weights, batch.task_weights), SLAD_OK);
+    assert_int_equal(slad_executor_write(executor, pass->record, pass->kl_weights, batch.kl_weights), SLAD_OK);
+    assert_int_equal(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH), SLAD_OK);
+}
+
+static double relative_error(const float *measured, const float *expected, size_t count)
+{
+    double worst = 0, squares = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(isfinite(measured[i]));
+        worst = fmax(worst, fabs((double)measured[i] - (double)expected[i]));
+        squares += (double)expected[i] * (double)expected[i];
+    }
+    assert_true(squares > 0);
+    return worst / sqrt(squares / (double)count);
+}
+
+static void check_method(scratch *own, slad_method method)
+{
+    joint test;
+    double worst = 0;
+    joint_open(&test, own, joint_options(method));
+    forward_and_backward(&test);
+    const size_t trained = slad_store_trained_count(test.trainer->store);
+    for (size_t i = 0; i < trained; i++) {
+        const slad_tensor *tensor = slad_store_trained_at(test.trainer->store, i)->tensor;
+        size_t count;
+        float *expected = joint_expected(&test, "gradient", tensor->name, &count);
+        assert_int_equal(count, slad_tensor_elements(tensor));
+        float *measured = malloc(count * sizeof *measured);
+        assert_non_null(measured);
+        assert_int_equal(slad_executor_read_slab(test.trainer->executor, tensor, SLAD_SLAB_GRADIENT, measured),
+                         SLAD_OK);
+        const double error = relative_error(measured, expected, count);
+        if (!(error <= BOUND)) fail_msg("%s: the gradient of %s is off by %.3g", test.method, tensor->name, error);
+        worst = fmax(worst, error);
+        free(measured);
+        free(expected);
+    }
+    print_message("%s: %zu gradients, largest relative error %.2g\n", test.method, trained, worst);
+    joint_close(&test);
+}
+
+static void test_slad(void **state)
+{
+    check_method(*state, SLAD_METHOD_SLAD);
+}
+
+static void test_joint(void **state)
+{
+    check_method(*state, SLAD_METHOD_JOINT);
+}
+
+static void test_lora(void **state)
+{
+    check_method(*state, SLAD_METHOD_LORA);
+}
+
+static void test_probe(void **state)
+{
+    check_method(*state, SLAD_METHOD_PROBE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_slad, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_joint, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_lora, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_probe, scratch_begin, scratch_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
