@@ -92,6 +92,11 @@ static inline int is_finite(float x)
     return (as_uint(x) & 0x7f800000u) != 0x7f800000u;
 }
 
+/* How a function is declared that reaches a barrier or asks for ids of its work-item, itself or through another one.
+ * PoCL 3.1 makes loops over work-items of what it has inlined; a function that it leaves out of line (one with a
+ * barrier two calls deep, called twice) shares its ids between threads, and gives wrong results now and then. */
+#define GROUP_FUNCTION static inline __attribute__((always_inline))
+
 /* Row reductions. A kernel with the work rule ROWS gives each row to ROW_LANES work-items; lane ROW_LANE takes the
  * row's elements ROW_LANE, ROW_LANE + ROW_LANES, ... and then all lanes call row_sum or row_max with their part and get
  * the whole. The tree has a fixed order. All lanes must reach the call: no return before it, and rows that do not exist
@@ -106,12 +111,12 @@ static inline int is_finite(float x)
 #define ROW_LANE          row_lane()
 #define ROW_SCRATCH(name) __local float name[ROW_LANES]
 
-static inline uint row_lane(void)
+GROUP_FUNCTION uint row_lane(void)
 {
     return (uint)get_local_id(0);
 }
 
-static inline float row_sum(float part, __local float *scratch)
+GROUP_FUNCTION float row_sum(float part, __local float *scratch)
 {
     const uint lane = ROW_LANE;
     scratch[lane] = part;
@@ -125,7 +130,7 @@ static inline float row_sum(float part, __local float *scratch)
     return whole;
 }
 
-static inline float row_max(float part, __local float *scratch)
+GROUP_FUNCTION float row_max(float part, __local float *scratch)
 {
     const uint lane = ROW_LANE;
     scratch[lane] = part;
@@ -145,7 +150,7 @@ static inline float row_max(float part, __local float *scratch)
 #define row_max(part, scratch) (part)
 
 /* A function, because compilers warn of conditions on a constant 0. */
-static inline uint row_lane(void)
+GROUP_FUNCTION uint row_lane(void)
 {
     return 0;
 }

@@ -24,7 +24,8 @@ typedef struct normaliser {
     float softened_log_sum; /* log sum exp((z - largest) / tau) */
 } normaliser;
 
-static inline normaliser normalise(__global const float *z, const uint classes, const float inverse_tau SCRATCH_PARAMETER)
+GROUP_FUNCTION normaliser normalise(__global const float *z, const uint classes,
+                                    const float inverse_tau SCRATCH_PARAMETER)
 {
     normaliser n;
     float part = -FLT_MAX;
@@ -41,8 +42,8 @@ static inline normaliser normalise(__global const float *z, const uint classes, 
 }
 
 /* Whether the first of the largest logits is the label's; never where the loss is NaN. */
-static inline float is_right(__global const float *z, const uint classes, const uint label, const float largest,
-                             const float loss SCRATCH_PARAMETER)
+GROUP_FUNCTION float is_right(__global const float *z, const uint classes, const uint label, const float largest,
+                              const float loss SCRATCH_PARAMETER)
 {
     float first = (float)classes;
     for (uint c = ROW_LANE; c < classes; c += ROW_LANES)
@@ -67,8 +68,9 @@ __kernel void distillation_loss(__global float *restrict terms, const uint terms
                                 const float alpha_teacher, const float alpha_kl, const float tau)
 {
     ROW_SCRATCH(scratch);
-    const uint row = get_global_id(1);
-    if (row >= rows) return; /* the same for all lanes */
+    /* All lanes reach all reductions: a row past the end is worked as a copy of the last, and a model that is not there
+     * as a copy of the other. Neither is stored. */
+    const uint wanted_row = get_global_id(1), row = min(wanted_row, rows - 1);
     const size_t place = (size_t)row * classes;
     const float inverse_tau = 1.0f / tau;
     const uint label = (uint)labels[labels_offset + row];
@@ -76,51 +78,49 @@ __kernel void distillation_loss(__global float *restrict terms, const uint terms
     float weight = task_weights[task_weights_offset + row] * step_values[step_values_offset + STEP_INVERSE_TASK];
     /* An image without a label has weight 0 and may have any label; any other wrong label must not go unnoticed. */
     if (label >= classes && weight != 0.0f) weight = as_float(0x7fc00000u);
-    student_z += student_z_offset + (has_student ? place : 0);
-    student_dz += student_dz_offset + (has_student ? place : 0);
-    teacher_z += teacher_z_offset + (has_teacher ? place : 0);
-    teacher_dz += teacher_dz_offset + (has_teacher ? place : 0);
+    __global const float *student_row = has_student ? student_z + student_z_offset : teacher_z + teacher_z_offset;
+    __global const float *teacher_row = has_teacher ? teacher_z + teacher_z_offset : student_row;
+    student_row += place;
+    teacher_row += place;
 
-    normaliser student = {0.0f, 0.0f, 0.0f}, teacher = {0.0f, 0.0f, 0.0f};
-    float student_loss = 0.0f, teacher_loss = 0.0f, student_right = 0.0f, teacher_right = 0.0f;
-    if (has_student) {
-        student = normalise(student_z, classes, inverse_tau SCRATCH_ARGUMENT);
-        student_loss = student.log_sum - (label < classes ? student_z[label] - student.largest : 0.0f);
-        student_right = is_right(student_z, classes, label, student.largest, student_loss SCRATCH_ARGUMENT);
-    }
-    if (has_teacher) {
-        teacher = normalise(teacher_z, classes, inverse_tau SCRATCH_ARGUMENT);
-        teacher_loss = teacher.log_sum - (label < classes ? teacher_z[label] - teacher.largest : 0.0f);
-        teacher_right = is_right(teacher_z, classes, label, teacher.largest, teacher_loss SCRATCH_ARGUMENT);
-    }
+    const normaliser student = normalise(student_row, classes, inverse_tau SCRATCH_ARGUMENT);
+    const normaliser teacher = normalise(teacher_row, classes, inverse_tau SCRATCH_ARGUMENT);
+    const float student_loss = student.log_sum - (label < classes ? student_row[label] - student.largest : 0.0f);
+    const float teacher_loss = teacher.log_sum - (label < classes ? teacher_row[label] - teacher.largest : 0.0f);
+    const float student_right = is_right(student_row, classes, label, student.largest, student_loss SCRATCH_ARGUMENT);
+    const float teacher_right = is_right(teacher_row, classes, label, teacher.largest, teacher_loss SCRATCH_ARGUMENT);
 
+    const int both = has_student && has_teacher && wanted_row < rows;
     float kl = 0.0f;
-    for (uint c = ROW_LANE; c < classes; c += ROW_LANES) {
+    for (uint c = ROW_LANE; wanted_row < rows && c < classes; c += ROW_LANES) {
         const float hot = c == label ? 1.0f : 0.0f;
-        float gradient = 0.0f;
-        if (has_student)
-            gradient = alpha_student * weight * (exp(student_z[c] - student.largest - student.log_sum) - hot);
-        if (has_teacher)
-            teacher_dz[c] = alpha_teacher * weight * (exp(teacher_z[c] - teacher.largest - teacher.log_sum) - hot);
-        if (has_student && has_teacher) {
-            const float log_q = (student_z[c] - student.largest) * inverse_tau - student.softened_log_sum;
-            const float log_p = (teacher_z[c] - teacher.largest) * inverse_tau - teacher.softened_log_sum;
-            const float p = exp(log_p);
-            kl += p * (log_p - log_q);
-            gradient += alpha_kl * tau * kl_weight * (exp(log_q) - p);
+        const float student_shifted = student_row[c] - student.largest;
+        const float teacher_shifted = teacher_row[c] - teacher.largest;
+        float gradient = alpha_student * weight * (exp(student_shifted - student.log_sum) - hot);
+        if (both) {
+            const float log_q = student_shifted * inverse_tau - student.softened_log_sum;
+            const float log_p = teacher_shifted * inverse_tau - teacher.softened_log_sum;
+            const float p = exp(log_p), difference = exp(log_q) - p;
+            /* The differences sum to 0. With them a rounding error of the normalisers, which tau^2 would magnify, cancels
+             * to first order. */
+            kl += p * (log_p - log_q) + difference;
+            gradient += alpha_kl * tau * kl_weight * difference;
         }
-        if (has_student) student_dz[c] = gradient;
+        if (has_student) student_dz[student_dz_offset + place + c] = gradient;
+        if (has_teacher)
+            teacher_dz[teacher_dz_offset + place + c] =
+                alpha_teacher * weight * (exp(teacher_shifted - teacher.log_sum) - hot);
     }
     kl = row_sum(kl, scratch);
-    if (ROW_LANE != 0) return;
+    if (ROW_LANE != 0 || wanted_row >= rows) return;
     terms += terms_offset + (size_t)row * 4;
     right += right_offset + (size_t)row * 2;
-    terms[0] = weight * student_loss;
-    terms[1] = weight * teacher_loss;
-    terms[2] = kl_weight * tau * tau * kl;
+    terms[0] = has_student ? weight * student_loss : 0.0f;
+    terms[1] = has_teacher ? weight * teacher_loss : 0.0f;
+    terms[2] = both ? kl_weight * tau * tau * kl : 0.0f;
     terms[3] = 0.0f;
-    right[0] = weight * student_right;
-    right[1] = weight * teacher_right;
+    right[0] = has_student ? weight * student_right : 0.0f;
+    right[1] = has_teacher ? weight * teacher_right : 0.0f;
 }
 
 /* accumulators += the sums of the terms and of what was right, over the rows in their order. Dimension 0: which. */

@@ -49,7 +49,7 @@ __kernel void linear_pack_factor(__global float *restrict packed, const uint pac
 
 #if ROW_LANES > 1
 /* The sum of a vector over the lanes of the row, in a fixed tree; valid in lane 0. */
-static inline rankv sum_lanes(rankv part, __local rankv *scratch)
+GROUP_FUNCTION rankv sum_lanes(rankv part, __local rankv *scratch)
 {
     const uint lane = ROW_LANE;
     scratch[lane] = part;
@@ -79,8 +79,7 @@ __kernel void linear_project(__global float *restrict product, const uint produc
 #endif
     const uint first_row = (uint)get_global_id(1) * rows_per_group;
     const uint rank = (uint)get_global_id(2) * RANK_WIDTH;
-    if (first_row >= rows || rank >= padded_rank) return; /* the same for all lanes */
-    const uint end_row = min(rows, first_row + rows_per_group);
+    const uint end_row = rank < padded_rank ? min(rows, first_row + rows_per_group) : 0;
     product += product_offset + rank;
     x += x_offset;
     packed += packed_offset + rank;

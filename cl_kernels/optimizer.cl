@@ -34,8 +34,7 @@ __kernel void optimizer_norm(__global float *restrict partials, const uint parti
                              const uint chunk_elements)
 {
     ROW_SCRATCH(scratch);
-    const uint chunk = get_global_id(1), first = chunk * chunk_elements;
-    if (first >= elements) return; /* the same for all lanes */
+    const uint chunk = get_global_id(1), first = min(chunk * chunk_elements, elements);
     const uint vectors = min(chunk_elements, elements - first) / VECTOR_WIDTH;
     gradient += gradient_offset + first;
     floatv sum = (floatv)(0.0f), lost = (floatv)(0.0f);
@@ -44,7 +43,7 @@ __kernel void optimizer_norm(__global float *restrict partials, const uint parti
         ADD_COMPENSATED(floatv, sum, lost, g * g);
     }
     const float whole = row_sum(horizontal_sum(sum), scratch);
-    if (ROW_LANE == 0) partials[partials_offset + chunk] = whole;
+    if (ROW_LANE == 0 && first < elements) partials[partials_offset + chunk] = whole;
 }
 
 /* Norm, clipping factor and whether to go on; then the report, and the accumulators cleared. One row of lanes. */
