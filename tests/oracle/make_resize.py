@@ -46,6 +46,9 @@ def main() -> None:
             left, top, right, bottom = int(left), int(top), int(right), int(bottom)
         result = (random.randint(1, 90), random.randint(1, 90))
         add(lines, 100 + index, height, width, result, index % 6, (left, top, right, bottom))
+    # Here Pillow's single-precision constants of the Hamming filter show.
+    add(lines, 211, 128, 326, (178, 107), 5, (0, 0, 326, 128))
+    add(lines, 339, 311, 341, (142, 190), 5, (0, 0, 341, 311))
     path = os.path.join(os.path.dirname(__file__), "..", "fixtures", "resize_cases.txt")
     with open(path, "w", encoding="ascii") as file:
         file.write("\n".join(lines) + "\n")
