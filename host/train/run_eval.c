@@ -18,6 +18,7 @@ typedef struct slad_eval {
     const slad_eval_options *options;
     slad_run_model model;
     slad_dataset *dataset;
+    slad_preprocess preprocess; /* the loader reads it */
     slad_loader *loader;
     slad_split split;
     size_t images, batch, classes;
@@ -49,7 +50,6 @@ static slad_status open_data(slad_eval *eval, size_t *image_size)
     slad_status status = SLAD_OK;
     const slad_eval_options *options = eval->options;
     const slad_dataset_options data_options = {options->strict_data};
-    slad_preprocess preprocess;
     slad_loader_options loader_options = {.batch = eval->batch, .workers = options->workers, .slots = 2};
     SLAD_TRY(slad_dataset_open(context, &eval->dataset, options->data, &data_options));
     eval->split = slad_dataset_count(eval->dataset, SLAD_SPLIT_VALIDATION) ? SLAD_SPLIT_VALIDATION : SLAD_SPLIT_TRAIN;
@@ -58,8 +58,9 @@ static slad_status open_data(slad_eval *eval, size_t *image_size)
     eval->images = slad_dataset_count(eval->dataset, eval->split);
     SLAD_TRY(check_classes(eval));
     *image_size = options->image_size;
-    SLAD_TRY(slad_run_preprocess(context, &preprocess, image_size, eval->model.student_folder, eval->dataset));
-    SLAD_TRY(slad_loader_create(context, &eval->loader, eval->dataset, eval->split, &preprocess, &loader_options));
+    SLAD_TRY(slad_run_preprocess(context, &eval->preprocess, image_size, eval->model.student_folder, eval->dataset));
+    SLAD_TRY(
+        slad_loader_create(context, &eval->loader, eval->dataset, eval->split, &eval->preprocess, &loader_options));
 cleanup:
     return status;
 }

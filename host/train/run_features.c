@@ -12,6 +12,7 @@ typedef struct slad_features_run {
     const slad_features_options *options;
     slad_run_model model;
     slad_dataset *dataset;
+    slad_preprocess preprocess; /* the loader reads it */
     slad_loader *loader;
     slad_inference inference;
     slad_safetensors_writer *writer;
@@ -26,13 +27,12 @@ static slad_status open_loader(slad_features_run *run, size_t *image_size)
     const slad_features_options *options = run->options;
     const slad_dataset_options data_options = {options->strict_data};
     slad_loader_options loader_options = {.batch = run->batch, .workers = options->workers, .slots = 2};
-    slad_preprocess preprocess;
     SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
     const slad_split split = slad_dataset_count(run->dataset, options->split) ? options->split : SLAD_SPLIT_TRAIN;
     run->images = slad_dataset_count(run->dataset, split);
     *image_size = options->image_size;
-    SLAD_TRY(slad_run_preprocess(context, &preprocess, image_size, run->model.student_folder, run->dataset));
-    SLAD_TRY(slad_loader_create(context, &run->loader, run->dataset, split, &preprocess, &loader_options));
+    SLAD_TRY(slad_run_preprocess(context, &run->preprocess, image_size, run->model.student_folder, run->dataset));
+    SLAD_TRY(slad_loader_create(context, &run->loader, run->dataset, split, &run->preprocess, &loader_options));
 cleanup:
     return status;
 }
