@@ -26,7 +26,9 @@ slad_status slad_gemm_create(slad_device *device, slad_gemm **gemm, slad_gemm_pr
     slad_gemm *created = NULL;
     *gemm = NULL;
     if (provider == SLAD_GEMM_AUTO) {
-        provider = device->features.use_clblast ? SLAD_GEMM_CLBLAST : SLAD_GEMM_REGISTER_TILE;
+        const bool use_clblast =
+            device->features.use_clblast && device->info.max_work_group >= SLAD_GEMM_CLBLAST_LEAST_GROUP;
+        provider = use_clblast ? SLAD_GEMM_CLBLAST : SLAD_GEMM_REGISTER_TILE;
     }
     SLAD_TRY(slad_allocate(context, &created, 1, sizeof *created, "the GEMM dispatcher"));
     created->device = device;

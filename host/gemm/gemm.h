@@ -27,7 +27,9 @@ typedef struct slad_gemm_problem {
 
 typedef struct slad_gemm slad_gemm; /* the dispatcher of one device */
 
-/* AUTO: CLBlast where the device's feature use_clblast says so, else the register-tile kernel. */
+/* AUTO: CLBlast where the device's feature use_clblast says so and work-groups may be large enough, else the
+ * register-tile kernel, which runs with any. */
+enum { SLAD_GEMM_CLBLAST_LEAST_GROUP = 256 }; /* work-items: 16 x 16 in its transpositions */
 typedef enum slad_gemm_provider { SLAD_GEMM_AUTO, SLAD_GEMM_REGISTER_TILE, SLAD_GEMM_CLBLAST } slad_gemm_provider;
 
 /* The device must outlive the dispatcher. CLBlast's parameters of our own (CPUs only) are set for the device's id in
