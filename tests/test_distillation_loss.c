@@ -89,20 +89,20 @@ static void run(void **state, loss_case test)
     operation_run(*state, &(operation_case){.name = name, .build = build, .parameters = &test, .tolerance = 2e-5});
 }
 
-static const slad_distillation EVEN = {1, 1, 1, 2};
+static const slad_distillation even = {1, 1, 1, 2};
 
 static void every_number_of_classes(void **state)
 {
     static const size_t classes[] = {1, 2, 10, 63, 64, 65, 200, 1001};
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        run(state, (loss_case){.rows = 7, .classes = classes[i], .parameters = EVEN});
+        run(state, (loss_case){.rows = 7, .classes = classes[i], .parameters = even});
 }
 
 static void every_batch(void **state)
 {
     static const size_t rows[] = {1, 2, 31, 33};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        run(state, (loss_case){.rows = rows[i], .classes = 10, .parameters = EVEN});
+        run(state, (loss_case){.rows = rows[i], .classes = 10, .parameters = even});
 }
 
 static void every_temperature(void **state)
@@ -122,7 +122,7 @@ static void teacher_gradient_is_that_of_its_cross_entropy(void **state)
 
 static void student_alone(void **state)
 {
-    run(state, (loss_case){.rows = 6, .classes = 12, .parameters = EVEN, .no_teacher = true});
+    run(state, (loss_case){.rows = 6, .classes = 12, .parameters = even, .no_teacher = true});
 }
 
 static void alphas_of_zero(void **state)
@@ -219,7 +219,7 @@ static void huge_logits_stay_finite(void **state)
     static const float student[] = {30000, 0, -30000, 0, 1, 2}, teacher[] = {-5000, 5000, 4999, 2, 1, 0};
     static const int32_t labels[] = {0, 2};
     const loss_case test = {
-        .rows = 2, .classes = 3, .parameters = EVEN, .student = student, .teacher = teacher, .labels = labels};
+        .rows = 2, .classes = 3, .parameters = even, .student = student, .teacher = teacher, .labels = labels};
     operation_run(*state, &(operation_case){
                               .name = "huge logits", .build = build, .parameters = &test, .difference_tolerance = -1});
 }
@@ -229,9 +229,9 @@ static void weights_of_zero(void **state)
 {
     static const float task[] = {0, 1, 0, 2}, kl[] = {1, 0, 0, 3};
     static const int32_t labels[] = {-1, 2, 1000, 4};
-    run(state, (loss_case){.rows = 4, .classes = 6, .parameters = EVEN, .labels = labels, .task = task, .kl = kl});
+    run(state, (loss_case){.rows = 4, .classes = 6, .parameters = even, .labels = labels, .task = task, .kl = kl});
     static const float none[] = {0, 0, 0, 0};
-    run(state, (loss_case){.rows = 4, .classes = 6, .parameters = EVEN, .labels = labels, .task = none, .kl = none});
+    run(state, (loss_case){.rows = 4, .classes = 6, .parameters = even, .labels = labels, .task = none, .kl = none});
 }
 
 /* ---- edges that the check would take for failures: NaN is expected ---- */

@@ -16,7 +16,7 @@
 #include <string.h>
 
 /* Four tensors in two slabs, none a multiple of 16 elements; the last is alone in its slab, and cut into chunks. */
-enum { TENSORS = 4, SMALL = 0, BIAS = 1, MATRIX = 2, LARGE = 3, MOST = 40001, SLAB_LIMIT = 40100 };
+enum { TENSOR_COUNT = 4, SMALL = 0, BIAS = 1, MATRIX = 2, LARGE = 3, MOST = 40001, SLAB_LIMIT = 40100 };
 
 typedef struct trained_case {
     const char *name;
@@ -25,7 +25,7 @@ typedef struct trained_case {
     bool decay;
 } trained_case;
 
-static const trained_case CASES[TENSORS] = {
+static const trained_case tensors[TENSOR_COUNT] = {
     {"small", 35, SLAD_GROUP_ADAPTERS, true},
     {"bias", 3, SLAD_GROUP_HEADS, false},
     {"matrix", 121, SLAD_GROUP_HEADS, true},
@@ -37,8 +37,9 @@ typedef struct session {
     slad_store *store;
     slad_record *record;
     slad_executor *executor;
-    const slad_tensor *trained[TENSORS], *step_values, *accumulators, *report;
-    float values[TENSORS][MOST], gradients[TENSORS][MOST], moments[2][TENSORS][MOST]; /* as they should be */
+    const slad_tensor *trained[TENSOR_COUNT], *step_values, *accumulators, *report;
+    float values[TENSOR_COUNT][MOST], gradients[TENSOR_COUNT][MOST],
+        moments[2][TENSOR_COUNT][MOST]; /* as they should be */
     float steps[SLAD_STEP_VALUES];
 } session;
 
@@ -59,9 +60,9 @@ static void make_tensors(session *s)
 {
     slad_store *store = s->store;
     const size_t steps = SLAD_STEP_VALUES, sums = SLAD_ACCUMULATORS, reported = SLAD_REPORT;
-    for (size_t i = 0; i < TENSORS; i++)
-        require(s, slad_store_trained(store, &s->trained[i], CASES[i].name, 1, &CASES[i].elements, CASES[i].group,
-                                      CASES[i].decay, fill, NULL, i));
+    for (size_t i = 0; i < TENSOR_COUNT; i++)
+        require(s, slad_store_trained(store, &s->trained[i], tensors[i].name, 1, &tensors[i].elements, tensors[i].group,
+                                      tensors[i].decay, fill, NULL, i));
     require(s, slad_store_state(store, &s->step_values, "step_values", SLAD_F32, 1, &steps));
     require(s, slad_store_state(store, &s->accumulators, "accumulators", SLAD_F32, 1, &sums));
     require(s, slad_store_state(store, &s->report, "report", SLAD_F32, 1, &reported));
@@ -84,7 +85,7 @@ static session *session_open(operation_bench *bench, slad_device *device, double
         require(s, slad_executor_create_reference(bench->context, &s->executor, s->store));
     require(s, slad_executor_add(s->executor, s->record));
     require(s, slad_executor_allocate(s->executor));
-    for (size_t i = 0; i < TENSORS; i++) require(s, fill(NULL, s->values[i], CASES[i].elements, NULL, i));
+    for (size_t i = 0; i < TENSOR_COUNT; i++) require(s, fill(NULL, s->values[i], tensors[i].elements, NULL, i));
     return s;
 }
 
@@ -120,8 +121,8 @@ static void set_steps(session *s, unsigned step, double rate, double head_rate, 
 
 static void set_gradients(session *s, uint32_t stream, double deviation)
 {
-    for (size_t i = 0; i < TENSORS; i++) {
-        operation_fill(s->gradients[i], CASES[i].elements, 100 * stream + (uint32_t)i, 0, deviation);
+    for (size_t i = 0; i < TENSOR_COUNT; i++) {
+        operation_fill(s->gradients[i], tensors[i].elements, 100 * stream + (uint32_t)i, 0, deviation);
         require(s, slad_executor_write_slab(s->executor, s->trained[i], SLAD_SLAB_GRADIENT, s->gradients[i]));
     }
 }
@@ -134,8 +135,8 @@ static void run_step(session *s)
 static double norm_of_gradients(const session *s)
 {
     double squares = 0;
-    for (size_t i = 0; i < TENSORS; i++)
-        for (size_t k = 0; k < CASES[i].elements; k++)
+    for (size_t i = 0; i < TENSOR_COUNT; i++)
+        for (size_t k = 0; k < tensors[i].elements; k++)
             squares += (double)s->gradients[i][k] * (double)s->gradients[i][k];
     return sqrt(squares);
 }
@@ -145,9 +146,9 @@ static void expect_update(session *s, unsigned step, double max_norm, const doub
 {
     const double norm = norm_of_gradients(s);
     const double clip = max_norm > 0 && norm + 1e-6 > max_norm ? max_norm / (norm + 1e-6) : 1;
-    for (size_t i = 0; i < TENSORS; i++) {
-        const double rate = rates[CASES[i].group], lambda = CASES[i].decay ? decay : 0;
-        for (size_t k = 0; k < CASES[i].elements; k++) {
+    for (size_t i = 0; i < TENSOR_COUNT; i++) {
+        const double rate = rates[tensors[i].group], lambda = tensors[i].decay ? decay : 0;
+        for (size_t k = 0; k < tensors[i].elements; k++) {
             const double g = clip * (double)s->gradients[i][k];
             const double m = 0.9 * (double)s->moments[0][i][k] + (1 - 0.9) * g;
             const double v = 0.999 * (double)s->moments[1][i][k] + (1 - 0.999) * g * g;
@@ -165,8 +166,8 @@ static float read_back[MOST];
 /* Values and moments are what is expected; gradients are zero. */
 static void check_all(session *s, double tolerance)
 {
-    for (size_t i = 0; i < TENSORS; i++) {
-        const size_t elements = CASES[i].elements;
+    for (size_t i = 0; i < TENSOR_COUNT; i++) {
+        const size_t elements = tensors[i].elements;
         require(s, slad_executor_read(s->executor, NULL, s->trained[i], read_back));
         assert_true(operation_error(read_back, s->values[i], elements) <= tolerance);
         require(s, slad_executor_read_slab(s->executor, s->trained[i], SLAD_SLAB_MOMENT_1, read_back));
@@ -228,12 +229,12 @@ static void decay_only(session *s)
 {
     set_steps(s, 0, 0.5, 0.25, 0.125);
     run_step(s);
-    for (size_t i = 0; i < TENSORS; i++) {
-        const size_t elements = CASES[i].elements;
-        const float rate = CASES[i].group == SLAD_GROUP_HEADS ? 0.25f : 0.5f;
+    for (size_t i = 0; i < TENSOR_COUNT; i++) {
+        const size_t elements = tensors[i].elements;
+        const float rate = tensors[i].group == SLAD_GROUP_HEADS ? 0.25f : 0.5f;
         require(s, slad_executor_read(s->executor, NULL, s->trained[i], read_back));
-        if (!CASES[i].decay) assert_memory_equal(read_back, s->values[i], elements * sizeof *read_back);
-        for (size_t k = 0; CASES[i].decay && k < elements; k++)
+        if (!tensors[i].decay) assert_memory_equal(read_back, s->values[i], elements * sizeof *read_back);
+        for (size_t k = 0; tensors[i].decay && k < elements; k++)
             assert_float_equal(read_back[k], s->values[i][k] * (1 - rate * 0.125f), 1e-7);
     }
 }
@@ -248,10 +249,10 @@ static void one_group_rests(session *s)
     set_steps(s, 0, 0, 0.01, 0.1);
     set_gradients(s, 1, 1);
     run_step(s);
-    for (size_t i = 0; i < TENSORS; i++) {
+    for (size_t i = 0; i < TENSOR_COUNT; i++) {
         require(s, slad_executor_read(s->executor, NULL, s->trained[i], read_back));
-        const int same = memcmp(read_back, s->values[i], CASES[i].elements * sizeof *read_back) == 0;
-        assert_true(same == (CASES[i].group == SLAD_GROUP_ADAPTERS));
+        const int same = memcmp(read_back, s->values[i], tensors[i].elements * sizeof *read_back) == 0;
+        assert_true(same == (tensors[i].group == SLAD_GROUP_ADAPTERS));
     }
 }
 
@@ -274,8 +275,8 @@ static void look_at_padding(session *s)
             static float whole[SLAB_LIMIT];
             bool covered[SLAB_LIMIT] = {false};
             require(s, slad_executor_read(s->executor, s->record, slad_record_slab(s->record, kinds[kind]), whole));
-            for (size_t t = 0; t < TENSORS; t++)
-                for (size_t k = 0; s->trained[t]->slab == slab && k < CASES[t].elements; k++)
+            for (size_t t = 0; t < TENSOR_COUNT; t++)
+                for (size_t k = 0; s->trained[t]->slab == slab && k < tensors[t].elements; k++)
                     covered[s->trained[t]->offset + k] = true;
             for (size_t k = 0; k < slab->elements; k++) {
                 if (covered[k]) continue;
@@ -305,10 +306,10 @@ static void skip_then_go_on(session *s)
     set_steps(s, 0, rates[0], rates[1], 0.1);
     set_gradients(s, 1, 0.1);
     run_step(s);
-    float *before[3][TENSORS];
-    for (size_t i = 0; i < TENSORS; i++) {
+    float *before[3][TENSOR_COUNT];
+    for (size_t i = 0; i < TENSOR_COUNT; i++) {
         for (int kind = 0; kind < 3; kind++) {
-            before[kind][i] = malloc(CASES[i].elements * sizeof(float));
+            before[kind][i] = malloc(tensors[i].elements * sizeof(float));
             assert_non_null(before[kind][i]);
         }
         require(s, slad_executor_read(s->executor, NULL, s->trained[i], before[0][i]));
@@ -316,7 +317,7 @@ static void skip_then_go_on(session *s)
         require(s, slad_executor_read_slab(s->executor, s->trained[i], SLAD_SLAB_MOMENT_2, before[2][i]));
     }
     set_gradients(s, 2, 0.1);
-    s->gradients[broken_tensor][CASES[broken_tensor].elements - 1] = broken_value;
+    s->gradients[broken_tensor][tensors[broken_tensor].elements - 1] = broken_value;
     require(s, slad_executor_write_slab(s->executor, s->trained[broken_tensor], SLAD_SLAB_GRADIENT,
                                         s->gradients[broken_tensor]));
     require(s, slad_executor_write(s->executor, NULL, s->accumulators, sums));
@@ -327,8 +328,8 @@ static void skip_then_go_on(session *s)
     assert_float_equal(report[SLAD_REPORT_SKIPPED], 1, 0);
     require(s, slad_executor_read(s->executor, NULL, s->accumulators, cleared));
     for (size_t i = 0; i < SLAD_ACCUMULATORS; i++) assert_float_equal(cleared[i], 0, 0);
-    for (size_t i = 0; i < TENSORS; i++) {
-        const size_t bytes = CASES[i].elements * sizeof(float);
+    for (size_t i = 0; i < TENSOR_COUNT; i++) {
+        const size_t bytes = tensors[i].elements * sizeof(float);
         require(s, slad_executor_read(s->executor, NULL, s->trained[i], read_back));
         assert_memory_equal(read_back, before[0][i], bytes);
         memcpy(s->values[i], before[0][i], bytes);
@@ -339,7 +340,7 @@ static void skip_then_go_on(session *s)
         assert_memory_equal(read_back, before[2][i], bytes);
         memcpy(s->moments[1][i], before[2][i], bytes);
         require(s, slad_executor_read_slab(s->executor, s->trained[i], SLAD_SLAB_GRADIENT, read_back));
-        for (size_t k = 0; k < CASES[i].elements; k++) assert_float_equal(read_back[k], 0, 0);
+        for (size_t k = 0; k < tensors[i].elements; k++) assert_float_equal(read_back[k], 0, 0);
         for (int kind = 0; kind < 3; kind++) free(before[kind][i]);
     }
     /* The next step finds nothing of the broken one. */
