@@ -49,40 +49,47 @@ typedef float4 floatv;
 #define multiply_add(a, b, c) ((a) * (b) + (c))
 #endif
 
-/* Sum and maximum of the elements of a vector, always in the same order: halves are combined until one is left. */
+/* Sum and maximum of the elements of a vector, always in the same order: halves are combined until one is left. They go
+ * through an array, which compilers see through: from .lo, .hi and elements that are combined directly they make
+ * shuffles that Oclgrind 21 misreads with --uninitialized (it takes place 12 for undefined, and crashes on undefined
+ * places). */
 static inline float sum4(float4 v)
 {
-    const float2 half_sum = v.lo + v.hi;
-    return half_sum.x + half_sum.y;
+    float element[4];
+    vstore4(v, 0, element);
+    return (element[0] + element[2]) + (element[1] + element[3]);
 }
 
 static inline float max4(float4 v)
 {
-    const float2 half_max = fmax(v.lo, v.hi);
-    return fmax(half_max.x, half_max.y);
+    float element[4];
+    vstore4(v, 0, element);
+    return fmax(fmax(element[0], element[2]), fmax(element[1], element[3]));
 }
 
 static inline float horizontal_sum(floatv v)
 {
+    float element[VECTOR_WIDTH];
+    vstorev(v, 0, element);
 #if VECTOR_WIDTH == 16
-    const float8 half_sum = v.lo + v.hi;
-    return sum4(half_sum.lo + half_sum.hi);
+    return sum4((vload4(0, element) + vload4(2, element)) + (vload4(1, element) + vload4(3, element)));
 #elif VECTOR_WIDTH == 8
-    return sum4(v.lo + v.hi);
+    return sum4(vload4(0, element) + vload4(1, element));
 #else
-    return sum4(v);
+    return sum4(vload4(0, element));
 #endif
 }
 
 static inline float horizontal_max(floatv v)
 {
+    float element[VECTOR_WIDTH];
+    vstorev(v, 0, element);
 #if VECTOR_WIDTH == 16
-    const float8 half_max = fmax(v.lo, v.hi);
-    return max4(fmax(half_max.lo, half_max.hi));
+    return max4(fmax(fmax(vload4(0, element), vload4(2, element)), fmax(vload4(1, element), vload4(3, element))));
 #elif VECTOR_WIDTH == 8
-    return max4(fmax(v.lo, v.hi));
+    return max4(fmax(vload4(0, element), vload4(1, element)));
 #else
-    return max4(v);
+    return max4(vload4(0, element));
 #endif
 }
 
