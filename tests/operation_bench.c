@@ -21,7 +21,7 @@ typedef struct variant_features {
 } variant_features;
 
 /* As GPUs are driven; as CPUs are; and the widths and the arithmetic between. */
-static const variant_features VARIANTS[OPERATION_VARIANTS - 1] = {
+static const variant_features variant_table[OPERATION_VARIANTS - 1] = {
     {64, 4, 64, true}, {1, 16, 1, true}, {4, 8, 1, false}};
 
 static slad_device *open_device(const operation_bench *bench)
@@ -77,7 +77,7 @@ int operation_bench_open(void **state)
                   bench->device->info.driver);
     const char *limit = getenv("TEST_VARIANTS");
     if (limit && strcmp(limit, "1") == 0) return 0;
-    for (size_t i = 0; i + 1 < OPERATION_VARIANTS; i++) open_variant(bench, VARIANTS[i]);
+    for (size_t i = 0; i + 1 < OPERATION_VARIANTS; i++) open_variant(bench, variant_table[i]);
     return 0;
 }
 

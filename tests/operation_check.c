@@ -72,6 +72,13 @@ operation_values operation_given(const float *floats)
     return (operation_values){.floats = floats};
 }
 
+static float *new_floats(size_t count)
+{
+    float *floats = calloc(count ? count : 1, sizeof *floats);
+    assert_non_null(floats);
+    return floats;
+}
+
 /* ---- what a build function calls ---- */
 
 static filled_tensor *add_filled(operation_check *check, operation_role role, const char *name, unsigned rank,
@@ -83,8 +90,7 @@ static filled_tensor *add_filled(operation_check *check, operation_role role, co
     item->role = role;
     item->elements = 1;
     for (unsigned i = 0; i < rank; i++) item->elements *= size[i];
-    item->values = malloc(item->elements * sizeof *item->values);
-    assert_non_null(item->values);
+    item->values = new_floats(item->elements);
     return item;
 }
 
@@ -167,10 +173,7 @@ static judged_tensor *add_judged(operation_check *check, const slad_tensor *tens
     item->tensor = tensor;
     item->slab = slab;
     item->elements = tensor ? slad_tensor_elements(tensor) : 0;
-    if (tensor && !item->reference) {
-        item->reference = calloc(item->elements, sizeof *item->reference);
-        assert_non_null(item->reference);
-    }
+    if (tensor && !item->reference) item->reference = new_floats(item->elements);
     return item;
 }
 
@@ -358,8 +361,7 @@ static void judge_opencl(operation_check *check, slad_device *device)
     run_case(check, executor);
     for (size_t i = 0; i < check->judged_count; i++) {
         const judged_tensor *item = &check->judged[i];
-        float *values = malloc(item->elements * sizeof *values);
-        assert_non_null(values);
+        float *values = new_floats(item->elements);
         read_judged(check, executor, item, values);
         compare(check, item, words, values, item->reference, tolerance);
         if (item->expected) compare(check, item, words, values, item->expected, item->expected_tolerance);
@@ -377,8 +379,7 @@ static double objective(operation_check *check, slad_executor *executor)
     for (size_t k = 0; k < check->judged_count; k++) {
         const judged_tensor *item = &check->judged[k];
         if (!item->direction && !item->weight_count) continue;
-        float *values = malloc(item->elements * sizeof *values);
-        assert_non_null(values);
+        float *values = new_floats(item->elements);
         read_judged(check, executor, item, values);
         for (size_t i = 0; i < item->elements; i++)
             sum += values[i] * (item->direction ? item->direction->values[i] : item->weights[i % item->weight_count]);
@@ -392,8 +393,7 @@ static double objective_moved(operation_check *check, slad_executor *executor, f
                               const float *direction, double step)
 {
     float *own = item->values;
-    item->values = malloc(item->elements * sizeof *own);
-    assert_non_null(item->values);
+    item->values = new_floats(item->elements);
     for (size_t i = 0; i < item->elements; i++) item->values[i] = (float)(own[i] + step * direction[i]);
     const double value = objective(check, executor);
     free(item->values);
@@ -416,8 +416,7 @@ static void judge_gradient(operation_check *check, slad_executor *executor, fill
     const double size = root_mean_square(item->values, item->elements);
     const double step = DIFFERENCE_STEP * (size > 0 ? size : 1);
     const double norm = root_mean_square(gradient, item->elements) * sqrt((double)item->elements);
-    float *direction = malloc(item->elements * sizeof *direction);
-    assert_non_null(direction);
+    float *direction = new_floats(item->elements);
     for (uint32_t k = 0; k < DIRECTIONS; k++) {
         double product = 0;
         operation_fill(direction, item->elements, 1000 + k, 0, 1);

@@ -59,12 +59,12 @@ static double exact_slope(double u)
 static void test_accuracy(void **state)
 {
     operation_bench *bench = *state;
-    enum { COUNT = 64001 };
+    enum { COUNT = 64001, MIDDLE = 32000 };
     float *u = malloc(COUNT * sizeof *u), *v = malloc(COUNT * sizeof *v), *dv = malloc(COUNT * sizeof *dv),
           *du = malloc(COUNT * sizeof *du);
     assert_true(u && v && dv && du);
     for (int i = 0; i < COUNT; i++) {
-        u[i] = (float)((i - COUNT / 2) * 2.5e-4);
+        u[i] = (float)((i - MIDDLE) * 2.5e-4);
         if (i % 1000 == 0) u[i] *= (float)(i + 1);
         v[i] = du[i] = 0;
         dv[i] = 1;

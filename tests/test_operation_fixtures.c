@@ -79,7 +79,10 @@ static const float *read_expected(operation_check *check, fixture *file, const c
     snprintf(path, sizeof path, "%s/operations/%s.safetensors", SLAD_FIXTURES, file->name);
     if (slad_safetensors_open(context, &opened, path) != SLAD_OK) fail_msg("%s", slad_context_message(context));
     const slad_safetensor *found = slad_safetensors_find(opened, name);
-    if (!found) fail_msg("%s has no tensor %s", path, name);
+    if (!found) {
+        fail_msg("%s has no tensor %s", path, name);
+        return NULL;
+    }
     assert_int_equal(found->elements, elements);
     assert_true(file->count < EXPECTED_MOST);
     float *values = malloc(elements * sizeof *values);

@@ -71,8 +71,8 @@ static slad_status gradient_of_gelu(slad_record *record, const slad_node *node)
     if (!dv || !u->needs_gradient) return slad_record_status(record);
     const slad_tensor *inputs[] = {dv, u};
     const slad_tensor *du = slad_gradient_target(record, u, &parameters.accumulate);
-    slad_node *made = slad_record_append(record, &backward_operation, node->phase, inputs,
-                                         sizeof inputs / sizeof *inputs, &parameters, sizeof parameters);
+    slad_node *made =
+        slad_record_append(record, &backward_operation, node->phase, inputs, 2, &parameters, sizeof parameters);
     slad_node_writes(record, made, du);
     return slad_record_status(record);
 }

@@ -88,8 +88,8 @@ static slad_status gradient_of_layer_norm(slad_record *record, const slad_node *
     if (!dy || !x->needs_gradient) return slad_record_status(record);
     const slad_tensor *inputs[] = {dy, node->outputs[1], x, node->inputs[1]};
     const slad_tensor *dx = slad_gradient_target(record, x, &parameters.accumulate);
-    slad_node *made = slad_record_append(record, &backward_operation, node->phase, inputs,
-                                         sizeof inputs / sizeof *inputs, &parameters, sizeof parameters);
+    slad_node *made =
+        slad_record_append(record, &backward_operation, node->phase, inputs, 4, &parameters, sizeof parameters);
     slad_node_writes(record, made, dx);
     return slad_record_status(record);
 }
@@ -110,8 +110,8 @@ const slad_tensor *slad_layer_norm(slad_record *record, const slad_tensor *x, co
         !slad_check_frozen(record, "layer_norm", gamma, 0, slad_tensor_columns(x)) ||
         !slad_check_frozen(record, "layer_norm", beta, 0, slad_tensor_columns(x)))
         return NULL;
-    slad_node *node = slad_record_append(record, &forward_operation, SLAD_PHASE_MICRO_BATCH, inputs,
-                                         sizeof inputs / sizeof *inputs, &parameters, sizeof parameters);
+    slad_node *node = slad_record_append(record, &forward_operation, SLAD_PHASE_MICRO_BATCH, inputs, 3, &parameters,
+                                         sizeof parameters);
     const slad_tensor *y = slad_node_output(record, node, x->rank, x->size);
     return slad_node_output(record, node, 2, (const size_t[]){slad_tensor_rows(x), 2}) ? y : NULL;
 }
