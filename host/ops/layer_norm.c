@@ -116,7 +116,7 @@ const slad_tensor *slad_layer_norm(slad_record *record, const slad_tensor *x, co
     return slad_node_output(record, node, 2, (const size_t[]){slad_tensor_rows(x), 2}) ? y : NULL;
 }
 
-/* Rows with a mean far from 0, a width that is no multiple of a vector; x also gets a gradient from beside. */
+/* A width that is no multiple of a vector; x also gets a gradient from beside. */
 static slad_status self_test(slad_context *context, slad_record *record)
 {
     const size_t rows = 33, columns = 71;
