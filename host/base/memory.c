@@ -71,7 +71,7 @@ slad_status slad_format(slad_context *context, char **out, const char *format, .
     return status;
 }
 
-void slad_release(void *pointer)
+void slad_release(const void *pointer)
 {
-    free(pointer);
+    free((void *)pointer); /* who owns a text may keep it const */
 }

@@ -33,7 +33,7 @@ slad_status slad_format_list(slad_context *context, char **out, const char *form
     SLAD_PRINTF(3, 0);
 
 /* Frees what the above gave; NULL is allowed. */
-void slad_release(void *pointer);
+void slad_release(const void *pointer);
 
 /* Fault injection, for tests: after `countdown` further calls of slad_fault_due, that call answers true once; 0 turns
  * it off. Allocations and OpenCL calls ask. slad_fault_pending tells whether the armed fault has not yet struck. */

@@ -199,13 +199,12 @@ static slad_status allocate_slabs(slad_opencl_executor *executor)
     slad_context *context = executor->base.context;
     slad_device *device = executor->device;
     slad_status status = SLAD_OK;
-    SLAD_TRY(slad_allocate(context, &executor->slabs, executor->slab_count, sizeof *executor->slabs, "slabs"));
+    SLAD_TRY(slad_allocate(context, &executor->slabs, executor->slab_count, sizeof(cl_mem), "slabs"));
     for (size_t i = 0; i < executor->slab_count; i++)
         if (executor->in_use[i])
             SLAD_TRY(slad_buffer_create(device, &executor->slabs[i],
                                         slab_bytes(slad_store_slab(executor->base.store, i)), "weights and state"));
-    SLAD_TRY(slad_allocate(context, &executor->arena_buffers, executor->arena.count, sizeof *executor->arena_buffers,
-                           "the arena"));
+    SLAD_TRY(slad_allocate(context, &executor->arena_buffers, executor->arena.count, sizeof(cl_mem), "the arena"));
     for (size_t i = 0; i < executor->arena.count; i++)
         SLAD_TRY(slad_buffer_create(device, &executor->arena_buffers[i], executor->arena.elements[i] * sizeof(float),
                                     "activations"));
@@ -216,7 +215,7 @@ static slad_status allocate_slabs(slad_opencl_executor *executor)
     for (size_t r = 0; r < executor->record_count; r++) {
         slad_opencl_record *record = &executor->records[r];
         const size_t slabs = slad_record_slab_count(record->record);
-        SLAD_TRY(slad_allocate(context, &record->inputs, slabs, sizeof *record->inputs, "inputs"));
+        SLAD_TRY(slad_allocate(context, &record->inputs, slabs, sizeof(cl_mem), "inputs"));
         for (size_t i = 0; i < slabs; i++) {
             const slad_slab *slab = slad_record_slab_at(record->record, i);
             if (slab->kind == SLAD_SLAB_INPUT)

@@ -32,7 +32,7 @@ static void *place_of(const slad_reference_executor *executor, const slad_refere
 {
     const slad_slab_kind kind = tensor->slab->kind;
     const bool of_record = kind == SLAD_SLAB_INPUT || kind == SLAD_SLAB_ACTIVATION;
-    float *slab = of_record ? record->slabs[tensor->slab->id] : executor->slabs[tensor->slab->id];
+    float *slab = of_record && record ? record->slabs[tensor->slab->id] : executor->slabs[tensor->slab->id];
     return slab + tensor->offset; /* int32 and float have one size */
 }
 

@@ -18,7 +18,7 @@ static slad_slab **gradient_slot(slad_record *record, const slad_tensor *tensor)
 {
     if (!slad_record_check(record,
                            slad_grow(record->context, &record->gradients, &record->gradient_capacity,
-                                     (size_t)tensor->slab->id + 1, sizeof *record->gradients, "gradients of a record")))
+                                     (size_t)tensor->slab->id + 1, sizeof(slad_slab *), "gradients of a record")))
         return NULL;
     return &record->gradients[tensor->slab->id];
 }

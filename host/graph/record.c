@@ -26,11 +26,11 @@ void slad_record_free(slad_record *record)
     if (!record) return;
     for (size_t i = 0; i < record->slab_count; i++) slad_release(record->slabs[i]);
     for (size_t i = 0; i < record->tensor_count; i++) {
-        slad_release((void *)(uintptr_t)record->tensors[i]->name);
+        slad_release(record->tensors[i]->name);
         slad_release(record->tensors[i]);
     }
     for (size_t i = 0; i < record->node_count; i++) {
-        slad_release((void *)(uintptr_t)record->nodes[i]->parameters);
+        slad_release(record->nodes[i]->parameters);
         slad_release(record->nodes[i]);
     }
     for (size_t i = 0; i < record->named_count; i++) slad_release(record->named[i].name);
@@ -69,6 +69,7 @@ const slad_tensor *slad_record_fail(slad_record *record, slad_status status, con
     char message[512];
     va_list arguments;
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is started above; the analyzer loses that */
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     record->status =
@@ -86,7 +87,7 @@ slad_slab *slad_record_new_slab(slad_record *record, slad_slab_kind kind, size_t
 {
     slad_slab *slab = NULL;
     if (!slad_record_check(record, slad_grow(record->context, &record->slabs, &record->slab_capacity,
-                                             record->slab_count + 1, sizeof *record->slabs, "the slabs of a record")))
+                                             record->slab_count + 1, sizeof(slad_slab *), "the slabs of a record")))
         return NULL;
     if (!slad_record_check(record, slad_allocate(record->context, &slab, 1, sizeof *slab, "a slab"))) return NULL;
     slab->id = (uint32_t)record->slab_count;
@@ -105,7 +106,7 @@ slad_tensor *slad_record_new_tensor(slad_record *record, const char *name, slad_
         return (void)slad_record_fail(record, SLAD_ERROR_INTERNAL, "%s has rank %u", name, rank), NULL;
     if (!slad_record_check(record,
                            slad_grow(record->context, &record->tensors, &record->tensor_capacity,
-                                     record->tensor_count + 1, sizeof *record->tensors, "the tensors of a record")) ||
+                                     record->tensor_count + 1, sizeof(slad_tensor *), "the tensors of a record")) ||
         !slad_record_check(record, slad_duplicate(record->context, &copy, name)))
         return NULL;
     if (!slad_record_check(record, slad_allocate(record->context, &tensor, 1, sizeof *tensor, "a tensor"))) {
@@ -256,7 +257,7 @@ slad_node *slad_record_append(slad_record *record, const slad_operation *operati
         return (void)slad_record_fail(record, SLAD_ERROR_INTERNAL, "%s has %u inputs", operation->name, input_count),
                NULL;
     if (!slad_record_check(record, slad_grow(record->context, &record->nodes, &record->node_capacity,
-                                             record->node_count + 1, sizeof *record->nodes, "the nodes of a record")))
+                                             record->node_count + 1, sizeof(slad_node *), "the nodes of a record")))
         return NULL;
     if (parameter_bytes) {
         if (!slad_record_check(record, slad_allocate(record->context, &copy, 1, parameter_bytes, operation->name)))

@@ -30,7 +30,7 @@ void slad_store_free(slad_store *store)
     if (!store) return;
     for (size_t i = 0; i < store->slab_count; i++) slad_release(store->slabs[i]);
     for (size_t i = 0; i < store->tensor_count; i++) {
-        slad_release((void *)(uintptr_t)store->tensors[i]->name);
+        slad_release(store->tensors[i]->name);
         slad_release(store->tensors[i]);
     }
     slad_release(store->slabs);
@@ -50,7 +50,7 @@ static slad_status add_slab(slad_store *store, slad_slab **slab, slad_slab_kind 
     slad_context *context = store->context;
     slad_status status = SLAD_OK;
     slad_slab *made = NULL;
-    SLAD_TRY(slad_grow(context, &store->slabs, &store->slab_capacity, store->slab_count + 1, sizeof *store->slabs,
+    SLAD_TRY(slad_grow(context, &store->slabs, &store->slab_capacity, store->slab_count + 1, sizeof(slad_slab *),
                        "the list of slabs"));
     SLAD_TRY(slad_allocate(context, &made, 1, sizeof *made, "a slab"));
     made->id = (uint32_t)store->slab_count;
@@ -72,7 +72,7 @@ static slad_status add_tensor(slad_store *store, slad_tensor **tensor, const cha
     SLAD_FAIL_IF(rank > SLAD_MAX_RANK, SLAD_ERROR_INTERNAL, "Tensor %s has rank %u, more than %d", name, rank,
                  SLAD_MAX_RANK);
     SLAD_TRY(slad_grow(context, &store->tensors, &store->tensor_capacity, store->tensor_count + 1,
-                       sizeof *store->tensors, "the list of tensors"));
+                       sizeof(slad_tensor *), "the list of tensors"));
     SLAD_TRY(slad_duplicate(context, &copy, name));
     SLAD_TRY(slad_allocate(context, &made, 1, sizeof *made, name));
     made->name = copy;

@@ -33,7 +33,8 @@ static slad_status fill_lora_a(slad_context *context, void *destination, size_t 
 {
     const slad_adapter_options *options = user;
     const slad_draw draw = unpack_draw(index);
-    const double bound = 1.0 / sqrt((double)(elements / draw.rank));
+    const size_t width = elements / draw.rank;
+    const double bound = 1.0 / sqrt((double)width);
     slad_random random = slad_random_start(options->seed, SLAD_RANDOM_ADAPTER, draw.model, draw.layer);
     float *values = destination;
     (void)context;

@@ -27,10 +27,10 @@ static float cubic(float x, float a)
 static void plain_taps(slad_taps *taps, size_t i, size_t grid, float scale)
 {
     const float source = scale * ((float)i + 0.5f) - 0.5f;
-    const float floor_ = floorf(source), t = source - floor_;
+    const float below = floorf(source), t = source - below;
     taps->count = 4;
     for (int k = 0; k < 4; k++) {
-        const long index = (long)floor_ + k - 1;
+        const long index = (long)below + k - 1;
         taps->index[k] = index < 0 ? 0 : index >= (long)grid ? grid - 1 : (size_t)index;
         taps->weight[k] = cubic((float)(k - 1) - t, -0.75f);
     }

@@ -132,9 +132,10 @@ static slad_status write_step(slad_run *run, const slad_step_report *report)
 {
     const double now = slad_clock_seconds();
     const double rate = (double)run->held_images / (now > run->last_report ? now - run->last_report : 1e-9);
+    const uint64_t epoch = report->step / run->steps_per_epoch;
     const slad_metrics_step line = {
         .step = report->step,
-        .epoch = (double)(report->step / run->steps_per_epoch),
+        .epoch = (double)epoch,
         .loss = report->loss,
         .has_student = true,
         .has_teacher = run->teacher != NULL,
