@@ -210,10 +210,12 @@ slad_status slad_backbone_create(slad_context *context, slad_backbone *backbone,
     slad_status status = SLAD_OK;
     const slad_encoder_info *info = &encoder->info;
     *backbone = (slad_backbone){0};
-    SLAD_FAIL_IF(info->patch == 0 || image_size == 0 || image_size % info->patch, SLAD_ERROR_USAGE,
+    SLAD_FAIL_IF(info->patch == 0, SLAD_ERROR_DATA, "%s has patches of no size", slad_hf_folder(encoder->files));
+    const size_t rest = image_size % info->patch;
+    SLAD_FAIL_IF(image_size < info->patch || rest, SLAD_ERROR_USAGE,
                  "The image size %zu is no multiple of the patch size %zu of %s; choose --image-size %zu", image_size,
                  info->patch, slad_hf_folder(encoder->files),
-                 image_size < info->patch ? info->patch : image_size / info->patch * info->patch);
+                 image_size < info->patch ? info->patch : image_size - rest);
     const size_t side = image_size / info->patch;
     backbone->encoder = encoder;
     backbone->image_size = image_size;
