@@ -61,7 +61,7 @@ static void test_buffers(void **state)
     for (size_t i = 0; i < BYTES; i++) bytes[i] = expected[i] = (unsigned char)(i * 7);
     assert_int_equal(slad_buffer_write(device, buffer, 0, bytes, BYTES), SLAD_OK);
     /* Ranges of every alignment: nothing beside them changes. */
-    const uint64_t ranges[][2] = {{16, 32}, {52, 8}, {101, 3}, {200, 0}, {4098, 1}};
+    const uint64_t ranges[][2] = {{16, 32}, {52, 8}, {68, 16}, {101, 3}, {106, 4}, {200, 0}, {4098, 1}};
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
         assert_int_equal(slad_buffer_zero(device, buffer, ranges[i][0], ranges[i][1]), SLAD_OK);
         memset(expected + ranges[i][0], 0, (size_t)ranges[i][1]);
