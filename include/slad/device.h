@@ -46,8 +46,9 @@ typedef struct slad_device_options {
      * ignored); of several that match the best usable one. NULL: the best GPU, else CPU. Accelerators and custom
      * devices only when named. Best: GPU before CPU before others, then the most compute units x clock. */
     const char *spec;
-    const char *cache_directory;   /* of compiled kernels; NULL: the user's cache folder; "": no cache */
-    const char *kernels_directory; /* kernel sources that replace the built-in ones; NULL: built in */
+    const char *cache_directory; /* of compiled kernels; NULL: the user's cache folder; "": no cache */
+    /* Kernel sources in place of the built-in ones: all that are used must be there. NULL: built in. */
+    const char *kernels_directory;
 } slad_device_options;
 
 /* Opens a device: context, one in-order queue, capabilities, quirks, program cache. options may be NULL.
