@@ -6,6 +6,7 @@
 #include "train/run.h"
 #include "train/run_config.h"
 #include <math.h>
+#include <string.h>
 
 typedef struct slad_run {
     slad_context *context;
@@ -29,26 +30,73 @@ typedef struct slad_run {
 
 static const char *const run_files[] = {"config.json", "metrics.jsonl",   "state.safetensors", "optimizer.safetensors",
                                         "student",     "student-adapter", "teacher-adapter",   "report.html"};
+static const size_t run_file_count = sizeof run_files / sizeof *run_files;
 
-/* A new folder, or an old one that may be used: nothing of another run is left in it. */
+/* Creates the folder and proves that it can be written to. A run that it holds already stays until its replacement is
+ * ready to start: a mistyped path must not cost it. */
 static slad_status prepare_folder(slad_context *context, const slad_run_options *options)
 {
     slad_status status = SLAD_OK;
     char *path = NULL;
-    SLAD_FAIL_IF(slad_path_look(options->out) == SLAD_PATH_FILE, SLAD_ERROR_USAGE, "--out %s is a file, not a folder",
-                 options->out);
+    const slad_path_kind kind = slad_path_look(options->out);
+    SLAD_FAIL_IF(options->out[0] == '\0', SLAD_ERROR_USAGE, "--out is empty; name a folder");
+    SLAD_FAIL_IF(kind != SLAD_PATH_MISSING && kind != SLAD_PATH_DIRECTORY, SLAD_ERROR_USAGE,
+                 "--out %s is no folder; choose another", options->out);
     SLAD_TRY(slad_directory_create(context, options->out));
-    for (size_t i = 0; i < sizeof run_files / sizeof *run_files; i++) {
+    for (size_t i = 0; i < run_file_count && !options->overwrite; i++) {
         SLAD_TRY(slad_path_join(context, &path, options->out, run_files[i]));
-        const bool exists = slad_path_look(path) != SLAD_PATH_MISSING;
-        SLAD_FAIL_IF(exists && !options->overwrite, SLAD_ERROR_USAGE,
+        SLAD_FAIL_IF(slad_path_look(path) != SLAD_PATH_MISSING, SLAD_ERROR_USAGE,
                      "%s already holds a run (%s); choose another --out, or give --overwrite", options->out,
                      run_files[i]);
-        if (exists) SLAD_TRY(slad_path_remove(context, path));
         slad_release(path);
         path = NULL;
     }
     SLAD_TRY(slad_directory_test_writing(context, options->out));
+cleanup:
+    slad_release(path);
+    return status;
+}
+
+/* Whether path is folder, or lies below it; both absolute. */
+static bool lies_in(const char *path, const char *folder)
+{
+    const size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* Removes one file or folder of the old run, unless this run reads from it until its end. */
+static slad_status remove_old(slad_context *context, const char *old, const slad_run_options *options)
+{
+    slad_status status = SLAD_OK;
+    const char *const inputs[] = {options->teacher, options->student, options->data};
+    char *folder = NULL, *input = NULL;
+    SLAD_TRY(slad_path_absolute(context, &folder, old));
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        if (!inputs[i]) continue;
+        SLAD_TRY(slad_path_absolute(context, &input, inputs[i]));
+        SLAD_FAIL_IF(lies_in(input, folder), SLAD_ERROR_USAGE,
+                     "%s belongs to the run that --overwrite would replace; choose another --out", inputs[i]);
+        slad_release(input);
+        input = NULL;
+    }
+    SLAD_TRY(slad_path_remove(context, old));
+cleanup:
+    slad_release(folder);
+    slad_release(input);
+    return status;
+}
+
+/* Leaves nothing of another run in the folder. */
+static slad_status clear_folder(slad_context *context, const slad_run_options *options)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    for (size_t i = 0; i < run_file_count && options->overwrite; i++) {
+        SLAD_TRY(slad_path_join(context, &path, options->out, run_files[i]));
+        if (slad_path_look(path) != SLAD_PATH_MISSING) SLAD_TRY(remove_old(context, path, options));
+        slad_release(path);
+        path = NULL;
+    }
 cleanup:
     slad_release(path);
     return status;
@@ -117,6 +165,7 @@ static slad_status open_trainer(slad_run *run, slad_device *device)
                                  slad_dataset_class_count(run->dataset), run->image_size, run->total_steps,
                                  &options->train));
     if (options->init) SLAD_TRY(slad_trainer_load(run->trainer, options->init));
+    SLAD_TRY(clear_folder(context, options));
     SLAD_TRY(slad_run_config_write(context, options->out, options, run->trainer, run->dataset));
     SLAD_TRY(slad_path_join(context, &path, options->out, "metrics.jsonl"));
     SLAD_TRY(slad_metrics_open(context, &run->metrics, path, true));

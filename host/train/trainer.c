@@ -21,6 +21,11 @@ const slad_memory_plan *slad_trainer_plan(const slad_trainer *trainer)
     return &trainer->plan;
 }
 
+uint64_t slad_trainer_steps_done(const slad_trainer *trainer)
+{
+    return trainer->step;
+}
+
 size_t slad_trainer_parameter_count(const slad_trainer *trainer)
 {
     size_t count = 0;

@@ -45,6 +45,18 @@ struct slad_trainer {
     slad_flight flights[2];
 };
 
+/* The shape that files show of a trained tensor; returns its rank. lora_B's three blocks are one below the other. */
+size_t slad_trained_file_shape(uint64_t shape[2], const slad_tensor *tensor);
+
+/* What optimizer.safetensors holds of each trained tensor, and under which prefix: all that resuming needs, in one file
+ * that is replaced as a whole. */
+typedef struct slad_state_kind {
+    slad_slab_kind kind;
+    const char *prefix;
+} slad_state_kind;
+enum { SLAD_RESUME_KINDS = 3 };
+extern const slad_state_kind slad_resume_kinds[SLAD_RESUME_KINDS];
+
 /* Bytes that a plan may take of the device: its total memory less what drivers, the host (where memory is shared) and
  * the display need. A function of the device's totals only, so that the same machine always chooses the same. */
 uint64_t slad_trainer_memory_limit(const slad_device *device);

@@ -1,4 +1,4 @@
-/* A trainer's files: state, optimizer, initial values. */
+/* Writing a trainer's files: state and optimizer. */
 #include "base/files.h"
 #include "base/memory.h"
 #include "base/safetensors.h"
@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The shape that files show: lora_B's three blocks are one below the other. */
-static size_t file_shape(uint64_t shape[2], const slad_tensor *tensor)
+size_t slad_trained_file_shape(uint64_t shape[2], const slad_tensor *tensor)
 {
     if (tensor->rank == 1) {
         shape[0] = tensor->size[0];
@@ -17,12 +16,6 @@ static size_t file_shape(uint64_t shape[2], const slad_tensor *tensor)
     shape[1] = slad_tensor_columns(tensor);
     return 2;
 }
-
-/* What is written of each trained tensor. */
-typedef struct slad_kind_name {
-    slad_slab_kind kind;
-    const char *prefix;
-} slad_kind_name;
 
 /* The entries of a state file: names and shapes of all trained tensors under each prefix. */
 typedef struct slad_entries {
@@ -39,7 +32,7 @@ static void entries_free(slad_entries *list)
 }
 
 static slad_status entries_make(slad_context *context, slad_entries *list, const slad_store *store,
-                                const slad_kind_name *kinds, size_t kind_count)
+                                const slad_state_kind *kinds, size_t kind_count)
 {
     slad_status status = SLAD_OK;
     const size_t trained = slad_store_trained_count(store), count = trained * kind_count;
@@ -52,7 +45,7 @@ static slad_status entries_make(slad_context *context, slad_entries *list, const
         snprintf(list->names[i], sizeof list->names[i], "%s%s", kinds[i / trained].prefix, tensor->name);
         list->entries[i].name = list->names[i];
         list->entries[i].type = SLAD_SAFETENSORS_F32;
-        list->entries[i].rank = file_shape(list->shapes[i], tensor);
+        list->entries[i].rank = slad_trained_file_shape(list->shapes[i], tensor);
         list->entries[i].shape = list->shapes[i];
     }
 cleanup:
@@ -60,8 +53,8 @@ cleanup:
 }
 
 /* Writes all trained tensors, once under each prefix. */
-static slad_status write_state(slad_trainer *trainer, const char *folder, const char *name, const slad_kind_name *kinds,
-                               size_t kind_count)
+static slad_status write_state(slad_trainer *trainer, const char *folder, const char *name,
+                               const slad_state_kind *kinds, size_t kind_count)
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
@@ -96,60 +89,16 @@ cleanup:
     return status;
 }
 
+const slad_state_kind slad_resume_kinds[SLAD_RESUME_KINDS] = {
+    {SLAD_SLAB_TRAINED, "value."}, {SLAD_SLAB_MOMENT_1, "moment_1."}, {SLAD_SLAB_MOMENT_2, "moment_2."}};
+
 slad_status slad_trainer_save(slad_trainer *trainer, const char *folder)
 {
-    static const slad_kind_name values[] = {{SLAD_SLAB_TRAINED, ""}};
-    static const slad_kind_name moments[] = {{SLAD_SLAB_MOMENT_1, "moment_1."}, {SLAD_SLAB_MOMENT_2, "moment_2."}};
+    static const slad_state_kind values[] = {{SLAD_SLAB_TRAINED, ""}};
     slad_status status = SLAD_OK;
     SLAD_TRY(slad_directory_create(trainer->context, folder));
     SLAD_TRY(write_state(trainer, folder, "state.safetensors", values, 1));
-    SLAD_TRY(write_state(trainer, folder, "optimizer.safetensors", moments, 2));
+    SLAD_TRY(write_state(trainer, folder, "optimizer.safetensors", slad_resume_kinds, SLAD_RESUME_KINDS));
 cleanup:
-    return status;
-}
-
-static bool same_shape(const slad_tensor *tensor, const slad_safetensor *stored)
-{
-    uint64_t shape[2];
-    const size_t rank = file_shape(shape, tensor);
-    if (rank != stored->rank) return false;
-    for (size_t i = 0; i < rank; i++)
-        if (shape[i] != stored->shape[i]) return false;
-    return true;
-}
-
-static slad_status load_tensor(slad_trainer *trainer, const slad_safetensors *file, const slad_safetensor *stored)
-{
-    slad_context *context = trainer->context;
-    slad_status status = SLAD_OK;
-    float *values = NULL;
-    char wanted[96], found[96];
-    const slad_trained *trained = slad_store_trained_find(trainer->store, stored->name);
-    SLAD_FAIL_IF(!trained, SLAD_ERROR_DATA,
-                 "%s holds %s, which is not trained with these options; names are those of a run's state.safetensors",
-                 slad_safetensors_path(file), stored->name);
-    slad_tensor_shape_text(wanted, trained->tensor);
-    slad_safetensors_shape_text(found, sizeof found, stored->shape, stored->rank);
-    SLAD_FAIL_IF(!same_shape(trained->tensor, stored), SLAD_ERROR_DATA,
-                 "%s holds %s with shape %s, but these models and options need %s (blocks q, k, v one below the other)",
-                 slad_safetensors_path(file), stored->name, found, wanted);
-    const size_t elements = slad_tensor_elements(trained->tensor);
-    SLAD_TRY(slad_allocate(context, &values, elements, sizeof *values, stored->name));
-    SLAD_TRY(slad_safetensors_read_float(context, values, file, stored, 0, elements));
-    SLAD_TRY(slad_executor_write(trainer->executor, NULL, trained->tensor, values));
-cleanup:
-    slad_release(values);
-    return status;
-}
-
-slad_status slad_trainer_load(slad_trainer *trainer, const char *path)
-{
-    slad_status status = SLAD_OK;
-    slad_safetensors *file = NULL;
-    SLAD_TRY(slad_safetensors_open(trainer->context, &file, path));
-    for (size_t i = 0; i < slad_safetensors_count(file); i++)
-        SLAD_TRY(load_tensor(trainer, file, slad_safetensors_at(file, i)));
-cleanup:
-    slad_safetensors_close(file);
     return status;
 }

@@ -111,8 +111,14 @@ typedef struct slad_evaluation {
 } slad_evaluation;
 SLAD_API void slad_evaluation_free(slad_evaluation *evaluation);
 
-/* Writes state.safetensors (all that is trained) and optimizer.safetensors to a folder, atomically. */
+/* Writes state.safetensors (all that is trained) and optimizer.safetensors (the same with the optimizer's moments and
+ * the number of steps done) to a folder, each atomically. */
 SLAD_API slad_status slad_trainer_save(slad_trainer *trainer, const char *folder);
+/* Goes on from FOLDER/optimizer.safetensors: values, moments, steps done. The trainer must be made with the same
+ * models, options and total steps. Errors: SLAD_ERROR_DATA. */
+SLAD_API slad_status slad_trainer_resume(slad_trainer *trainer, const char *folder);
+/* Steps done so far. */
+SLAD_API uint64_t slad_trainer_steps_done(const slad_trainer *trainer);
 /* Replaces trained tensors by those of a safetensors file that holds any subset of them under the names of
  * state.safetensors. Errors: SLAD_ERROR_DATA for an unknown name or a wrong shape. */
 SLAD_API slad_status slad_trainer_load(slad_trainer *trainer, const char *path);
