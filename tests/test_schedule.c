@@ -1,0 +1,87 @@
+/* The learning-rate schedule against values worked out by hand, and the option table. */
+#include "scratch.h"
+
+#include "train/schedule.h"
+#include <math.h>
+
+static void assert_near(double measured, double expected)
+{
+    if (!(fabs(measured - expected) <= 1e-12)) fail_msg("%.15g is not %.15g", measured, expected);
+}
+
+static void test_cosine(void **state)
+{
+    (void)state;
+    assert_int_equal(slad_schedule_warmup_steps(0.05, 20), 1);
+    assert_int_equal(slad_schedule_warmup_steps(0.05, 21), 2);
+    assert_int_equal(slad_schedule_warmup_steps(0, 100), 0);
+    assert_int_equal(slad_schedule_warmup_steps(0.1, 30), 3); /* not 4: 0.1 * 30 is a little above 3 in double */
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_COSINE, 0.2, 0, 10), 0);
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_COSINE, 0.2, 1, 10), 0.5);
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_COSINE, 0.2, 2, 10), 1);
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_COSINE, 0.2, 6, 10), 0.5);
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_COSINE, 0.2, 10, 10), 0);
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_COSINE, 0, 0, 1), 1);
+}
+
+static void test_others(void **state)
+{
+    (void)state;
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_CONSTANT, 0.5, 1, 4), 0.5);
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_CONSTANT, 0.5, 3, 4), 1);
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_POLY, 0, 5, 10), pow(0.5, 0.9));
+    assert_near(slad_schedule_factor(SLAD_SCHEDULE_COSINE, 1, 3, 4), 0.75); /* all of it warm-up */
+}
+
+/* Every option of this version reads back what was set, and its default is in range. */
+static void test_option_table(void **state)
+{
+    scratch *own = *state;
+    slad_train_options options = slad_train_options_default();
+    char text[64], again[64];
+    size_t available = 0;
+    assert_int_equal(slad_train_options_check(own->context, &options), SLAD_OK);
+    for (size_t i = 0; i < slad_train_option_count(); i++) {
+        const slad_option *option = slad_train_option_at(i);
+        assert_int_equal(slad_train_options_get(&options, option->name, text), option->available);
+        if (!option->available) {
+            assert_int_equal(slad_train_options_set(own->context, &options, option->name, "1"), SLAD_ERROR_USAGE);
+            assert_message(own, option->name);
+            continue;
+        }
+        available++;
+        assert_int_equal(slad_train_options_set(own->context, &options, option->name, text), SLAD_OK);
+        assert_true(slad_train_options_get(&options, option->name, again));
+        assert_string_equal(text, again);
+        assert_int_equal(slad_train_options_set(own->context, &options, option->name, "no such value"),
+                         SLAD_ERROR_USAGE);
+        assert_message(own, option->name);
+    }
+    assert_true(available >= 25);
+}
+
+static void test_presets(void **state)
+{
+    scratch *own = *state;
+    slad_train_options options = slad_train_options_default();
+    assert_int_equal(options.share, SLAD_SHARE_BOTH);
+    assert_int_equal(slad_train_options_set(own->context, &options, "method", "joint"), SLAD_OK);
+    assert_int_equal(options.share, SLAD_SHARE_NONE);
+    assert_int_equal(slad_train_options_set(own->context, &options, "share", "both"), SLAD_OK);
+    assert_int_equal(slad_train_options_check(own->context, &options), SLAD_OK);
+    assert_int_equal(slad_train_options_set(own->context, &options, "method", "lora"), SLAD_OK);
+    assert_int_equal(slad_train_options_set(own->context, &options, "share", "both"), SLAD_OK);
+    assert_int_equal(slad_train_options_check(own->context, &options), SLAD_ERROR_USAGE);
+    assert_message(own, "--share");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cosine),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test_setup_teardown(test_option_table, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_presets, scratch_begin, scratch_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
