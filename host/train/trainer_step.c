@@ -1,5 +1,6 @@
 /* Running a trainer: steps that overlap with the host by one, and logits. */
 #include "base/memory.h"
+#include "cl/program.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
 #include <math.h>
@@ -143,6 +144,7 @@ static slad_status land(slad_trainer *trainer, slad_flight *flight, slad_step_re
     flight->under_way = false;
     SLAD_TRY(slad_executor_wait(trainer->executor, &flight->ticket));
     read_report(trainer, flight, &own);
+    if (own.step == 0) slad_program_keep_all(trainer->device); /* every kernel has run: a killed run keeps them */
     if (report) *report = own;
     if (has_report) *has_report = true;
     SLAD_FAIL_IF(own.skipped || !isfinite(own.loss), SLAD_ERROR_DIVERGED,
