@@ -1,6 +1,7 @@
 /* The OpenCL executor: memory, uploads, replay. */
 #include "graph/executor_opencl.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "graph/self_test.h"
 #include <string.h>
 
@@ -176,6 +177,7 @@ cleanup:
 /* Compiles before memory is taken: some compilers need much themselves. */
 static slad_status prepare_kernels(slad_opencl_executor *executor)
 {
+    const double start = slad_clock_seconds();
     slad_context *context = executor->base.context;
     slad_status status = SLAD_OK;
     for (size_t i = 0; i < executor->kernel_count; i++) {
@@ -188,8 +190,11 @@ static slad_status prepare_kernels(slad_opencl_executor *executor)
     if (!executor->options.skip_self_test)
         for (size_t i = 0; i < executor->problem_count; i++)
             SLAD_TRY(slad_gemm_verify(executor->gemm, &executor->problems[i]));
-    slad_log(context, SLAD_LOG_DEBUG, "%zu kernels and %zu GEMM shapes are ready", executor->kernel_count,
-             executor->problem_count);
+    const slad_program_statistics programs = slad_program_get_statistics(executor->device);
+    slad_log(context, executor->options.skip_self_test ? SLAD_LOG_DEBUG : SLAD_LOG_INFO,
+             "%zu kernels and %zu GEMM shapes ready in %.2f s (%u programs from the cache, %u compiled)",
+             executor->kernel_count, executor->problem_count, slad_clock_seconds() - start, programs.from_cache,
+             programs.compiled);
 cleanup:
     return status;
 }
