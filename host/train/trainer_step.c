@@ -6,9 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-#define BETA_1 0.9
-#define BETA_2 0.999
-
 /* The rows of one micro-batch on the host. */
 typedef struct slad_rows {
     const float *pixels;
@@ -48,8 +45,8 @@ static void set_step_values(const slad_trainer *trainer, slad_flight *flight, co
     float *values = flight->step_values;
     values[SLAD_STEP_INVERSE_TASK] = (float)inverse_sum(batch->task_weights, batch->count);
     values[SLAD_STEP_INVERSE_KL] = (float)inverse_sum(batch->kl_weights, batch->count);
-    values[SLAD_STEP_BIAS_1] = (float)(1.0 / (1.0 - pow(BETA_1, t)));
-    values[SLAD_STEP_BIAS_2] = (float)(1.0 / (1.0 - pow(BETA_2, t)));
+    values[SLAD_STEP_BIAS_1] = (float)(1.0 / (1.0 - pow(SLAD_ADAM_BETA_1, t)));
+    values[SLAD_STEP_BIAS_2] = (float)(1.0 / (1.0 - pow(SLAD_ADAM_BETA_2, t)));
     values[SLAD_STEP_DECAY] = (float)options->weight_decay;
     values[SLAD_STEP_RATES + SLAD_GROUP_ADAPTERS] = (float)(factor * options->learning_rate);
     values[SLAD_STEP_RATES + SLAD_GROUP_HEADS] = (float)(factor * options->head_learning_rate);
