@@ -17,7 +17,8 @@ typedef struct joint {
     slad_train_options options;
     slad_safetensors *fixture;
     const char *method;
-    float *pixels; /* of all images */
+    bool like_a_gpu; /* set before joint_open_with: the device's features become those of a GPU */
+    float *pixels;   /* of all images */
     int32_t labels[JOINT_IMAGES];
     float weights[JOINT_IMAGES];
 } joint;
@@ -72,6 +73,13 @@ static inline void joint_open_models(joint *test)
     scratch *own = test->own;
     const slad_device_options device_options = {.spec = getenv("TEST_DEVICE")};
     assert_int_equal(slad_device_open(own->context, &test->device, &device_options), SLAD_OK);
+    if (test->like_a_gpu) {
+        test->device->features.vector_width = 4;
+        test->device->features.row_lanes = 16;
+        test->device->features.block_group_size = 32;
+        test->device->features.max_groups_per_enqueue = 7;
+        test->device->features.use_clblast = true;
+    }
     formula_write_model(own, folder, "teacher", &(formula_encoder){"teacher.", 128, 4, 2, 4, 14, 5});
     assert_int_equal(slad_encoder_open(own->context, &test->teacher, folder), SLAD_OK);
     formula_write_model(own, folder, "student", &(formula_encoder){"student.", 64, 3, 1, 4, 14, 5});
@@ -87,11 +95,11 @@ static inline void joint_open_trainer(joint *test)
                      SLAD_OK);
 }
 
-static inline void joint_open(joint *test, scratch *own, slad_train_options options)
+static inline void joint_open_with(joint *test, scratch *own, slad_train_options options, bool like_a_gpu)
 {
     static const char *const names[] = {"slad", "joint", "lora", "probe"};
     const size_t floats = (size_t)JOINT_IMAGES * 3 * JOINT_SIZE * JOINT_SIZE;
-    *test = (joint){.own = own, .options = options, .method = names[options.method]};
+    *test = (joint){.own = own, .options = options, .method = names[options.method], .like_a_gpu = like_a_gpu};
     assert_int_equal(slad_safetensors_open(own->context, &test->fixture, SLAD_FIXTURES "/joint.safetensors"), SLAD_OK);
     test->pixels = malloc(floats * sizeof *test->pixels);
     assert_non_null(test->pixels);
@@ -101,6 +109,11 @@ static inline void joint_open(joint *test, scratch *own, slad_train_options opti
     joint_open_models(test);
     joint_open_trainer(test);
     joint_initialise(test);
+}
+
+static inline void joint_open(joint *test, scratch *own, slad_train_options options)
+{
+    joint_open_with(test, own, options, false);
 }
 
 static inline void joint_close(joint *test)

@@ -32,11 +32,11 @@ static double relative_error(const float *measured, const float *expected, size_
     return worst / sqrt(squares / (double)count);
 }
 
-static void check_method(scratch *own, slad_method method)
+static void check_method(scratch *own, slad_method method, bool like_a_gpu)
 {
     joint test;
     double worst = 0;
-    joint_open(&test, own, joint_options(method));
+    joint_open_with(&test, own, joint_options(method), like_a_gpu);
     forward_and_backward(&test);
     const size_t trained = slad_store_trained_count(test.trainer->store);
     for (size_t i = 0; i < trained; i++) {
@@ -60,22 +60,28 @@ static void check_method(scratch *own, slad_method method)
 
 static void test_slad(void **state)
 {
-    check_method(*state, SLAD_METHOD_SLAD);
+    check_method(*state, SLAD_METHOD_SLAD, false);
 }
 
 static void test_joint(void **state)
 {
-    check_method(*state, SLAD_METHOD_JOINT);
+    check_method(*state, SLAD_METHOD_JOINT, false);
 }
 
 static void test_lora(void **state)
 {
-    check_method(*state, SLAD_METHOD_LORA);
+    check_method(*state, SLAD_METHOD_LORA, false);
 }
 
 static void test_probe(void **state)
 {
-    check_method(*state, SLAD_METHOD_PROBE);
+    check_method(*state, SLAD_METHOD_PROBE, false);
+}
+
+/* Local memory, barriers, narrow vectors, launches cut into pieces, and CLBlast for the products. */
+static void test_as_on_a_gpu(void **state)
+{
+    check_method(*state, SLAD_METHOD_SLAD, true);
 }
 
 int main(void)
@@ -85,6 +91,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_joint, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_lora, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_probe, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_as_on_a_gpu, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
