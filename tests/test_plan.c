@@ -129,9 +129,25 @@ static void test_too_large(void **state)
     slad_store_free(store);
 }
 
+/* A device may allow larger buffers than kernels can count to: no tensor may need one. */
+static void test_counting(void **state)
+{
+    scratch *own = *state;
+    slad_store *store;
+    const slad_tensor *tensor;
+    const size_t fits[2] = {1u << 15, 65535}, exceeds[2] = {1u << 16, 1u << 15};
+    assert_int_equal(slad_store_create(own->context, &store, SIZE_MAX), SLAD_OK);
+    assert_int_equal(slad_store_frozen(store, &tensor, "fits", SLAD_F32, 2, fits, NULL, NULL, 0), SLAD_OK);
+    assert_int_equal(slad_store_frozen(store, &tensor, "exceeds", SLAD_F32, 2, exceeds, NULL, NULL, 0),
+                     SLAD_ERROR_OUT_OF_MEMORY);
+    assert_message(own, "exceeds");
+    slad_store_free(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_counting, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_random_records, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_chain, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_too_large, scratch_begin, scratch_end),

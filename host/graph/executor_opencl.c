@@ -384,7 +384,8 @@ slad_status slad_executor_create_opencl(slad_context *context, slad_executor **e
     made->base = (slad_executor){&rules, context, store};
     made->device = device;
     if (options) made->options = *options;
-    made->buffer_limit = (size_t)(device->info.max_allocation / sizeof(float));
+    const uint64_t allocation = device->info.max_allocation / sizeof(float);
+    made->buffer_limit = allocation < SLAD_BUFFER_ELEMENTS ? (size_t)allocation : SLAD_BUFFER_ELEMENTS;
     SLAD_TRY(slad_gemm_create(device, &made->gemm, made->options.gemm_provider));
     *executor = &made->base;
     made = NULL;

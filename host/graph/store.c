@@ -21,7 +21,7 @@ slad_status slad_store_create(slad_context *context, slad_store **store, size_t 
     slad_status status = slad_allocate(context, store, 1, sizeof **store, "the tensor store");
     if (status != SLAD_OK) return status;
     (*store)->context = context;
-    (*store)->slab_limit = slab_limit;
+    (*store)->slab_limit = slab_limit < SLAD_BUFFER_ELEMENTS ? slab_limit : SLAD_BUFFER_ELEMENTS;
     return SLAD_OK;
 }
 
@@ -71,6 +71,14 @@ static slad_status add_tensor(slad_store *store, slad_tensor **tensor, const cha
     char *copy = NULL;
     SLAD_FAIL_IF(rank > SLAD_MAX_RANK, SLAD_ERROR_INTERNAL, "Tensor %s has rank %u, more than %d", name, rank,
                  SLAD_MAX_RANK);
+    size_t elements = 1;
+    for (unsigned i = 0; i < rank; i++) {
+        SLAD_FAIL_IF(size[i] == 0, SLAD_ERROR_INTERNAL, "Tensor %s is empty", name);
+        SLAD_FAIL_IF(size[i] > store->slab_limit / elements, SLAD_ERROR_OUT_OF_MEMORY,
+                     "Tensor %s is too large: one buffer of this device holds at most %zu elements", name,
+                     store->slab_limit);
+        elements *= size[i];
+    }
     SLAD_TRY(slad_grow(context, &store->tensors, &store->tensor_capacity, store->tensor_count + 1,
                        sizeof(slad_tensor *), "the list of tensors"));
     SLAD_TRY(slad_duplicate(context, &copy, name));
@@ -84,12 +92,8 @@ static slad_status add_tensor(slad_store *store, slad_tensor **tensor, const cha
         made->stride[i] = i < rank ? stride : 0;
         stride *= made->size[i];
     }
-    const size_t elements = slad_tensor_elements(made);
     store->tensors[store->tensor_count++] = made;
     copy = NULL;
-    SLAD_FAIL_IF(elements == 0 || elements > store->slab_limit, SLAD_ERROR_OUT_OF_MEMORY,
-                 "Tensor %s has %zu elements; one buffer of this device holds at most %zu", name, elements,
-                 store->slab_limit);
     *tensor = made;
 cleanup:
     slad_release(copy);

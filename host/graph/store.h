@@ -23,7 +23,7 @@ typedef struct slad_source {
     size_t index;
 } slad_source;
 
-/* slab_limit: most elements of one slab, from the device's largest allocation. */
+/* slab_limit: most elements of one slab, from the device's largest allocation; SLAD_BUFFER_ELEMENTS if that is less. */
 slad_status slad_store_create(slad_context *context, slad_store **store, size_t slab_limit);
 void slad_store_free(slad_store *store);
 slad_context *slad_store_context(const slad_store *store);

@@ -10,6 +10,9 @@
 /* Tensors begin at multiples of this many elements of their slab, so that vector loads are aligned and tables of the
  * optimizer can speak of whole blocks. */
 #define SLAD_TENSOR_ALIGNMENT 16
+/* Most elements of one buffer, whatever the device would allow: kernels' offsets are 32 bits wide, and GEMMs count to
+ * 2^31. What is larger is parted into several buffers. */
+#define SLAD_BUFFER_ELEMENTS ((size_t)INT32_MAX)
 
 typedef enum slad_element { SLAD_F32, SLAD_I32 } slad_element;
 
