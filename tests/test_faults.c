@@ -60,6 +60,35 @@ static void test_training(void **state)
     joint_close(&test);
 }
 
+/* A step that fails half-way moves nothing, and no later step uses what it left behind. */
+static void test_half_a_step(void **state)
+{
+    scratch *own = *state;
+    joint test;
+    char folder[1024];
+    (void)snprintf(folder, sizeof folder, "%s/out", own->folder);
+    joint_open(&test, own, joint_options(SLAD_METHOD_SLAD));
+    const slad_tensor *bias = slad_store_trained_find(test.trainer->store, "student.head.bias")->tensor;
+    float before[JOINT_CLASSES], after[JOINT_CLASSES];
+    slad_batch batch = joint_batch(&test, 0);
+    assert_int_equal(slad_executor_read(test.trainer->executor, NULL, bias, before), SLAD_OK);
+    batch.count = 0;
+    assert_int_equal(slad_trainer_step(test.trainer, &batch, NULL, NULL), SLAD_ERROR_DATA);
+    batch.count = batch.capacity;
+    slad_fault_arm(own->context, 20);
+    assert_int_not_equal(slad_trainer_step(test.trainer, &batch, NULL, NULL), SLAD_OK);
+    assert_false(slad_fault_pending(own->context));
+    slad_fault_arm(own->context, 0);
+    assert_null(test.trainer->flights[0].ticket.event);
+    assert_int_equal(slad_trainer_step(test.trainer, &batch, NULL, NULL), SLAD_ERROR_INTERNAL);
+    assert_message(own, "half-way");
+    assert_int_equal(slad_trainer_finish(test.trainer, NULL, NULL), SLAD_OK);
+    assert_int_equal(slad_trainer_save(test.trainer, folder), SLAD_OK);
+    assert_int_equal(slad_executor_read(test.trainer->executor, NULL, bias, after), SLAD_OK);
+    assert_memory_equal(before, after, sizeof before);
+    joint_close(&test);
+}
+
 static slad_status open_everything(scratch *own, joint *test)
 {
     slad_context *context = own->context;
@@ -100,6 +129,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_training, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_half_a_step, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_opening, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,6 +43,7 @@ struct slad_trainer {
     const slad_tensor *step_values, *accumulators, *report;
     slad_memory_plan plan;
     slad_flight flights[2];
+    bool half_made; /* a step could not be enqueued to its end: gradients hold a part of it */
 };
 
 /* The shape that files show of a trained tensor; returns its rank. lora_B's three blocks are one below the other. */

@@ -107,7 +107,7 @@ static slad_status enqueue_step(slad_trainer *trainer, slad_flight *flight, cons
     SLAD_TRY(slad_executor_download(executor, record, trainer->report, flight->report, &flight->ticket));
     flight->under_way = true;
 cleanup:
-    if (status != SLAD_OK) (void)slad_executor_wait(executor, &flight->ticket);
+    if (status != SLAD_OK) trainer->half_made = true;
     return status;
 }
 
@@ -152,16 +152,31 @@ cleanup:
     return status;
 }
 
+/* Waits for all copies under way, so that the caller's batches are its own again. */
+static void let_go_of_batches(slad_trainer *trainer)
+{
+    for (int i = 0; i < 2; i++) (void)slad_executor_wait(trainer->executor, &trainer->flights[i].ticket);
+}
+
 slad_status slad_trainer_step(slad_trainer *trainer, const slad_batch *batch, slad_step_report *report,
                               bool *has_report)
 {
+    slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
     if (has_report) *has_report = false;
+    SLAD_FAIL_IF(
+        trainer->half_made, SLAD_ERROR_INTERNAL,
+        "Step %llu failed half-way, so the gradients hold a part of it; make a new trainer and go on from what "
+        "was saved",
+        (unsigned long long)trainer->step);
     SLAD_TRY(check_batch(trainer, batch));
+    SLAD_FAIL_IF(batch->count == 0, SLAD_ERROR_DATA, "Step %llu was given a batch without images",
+                 (unsigned long long)trainer->step);
     SLAD_TRY(enqueue_step(trainer, &trainer->flights[trainer->step % 2], batch));
     trainer->step++;
     SLAD_TRY(land(trainer, &trainer->flights[trainer->step % 2], report, has_report));
 cleanup:
+    if (status != SLAD_OK) let_go_of_batches(trainer);
     return status;
 }
 
