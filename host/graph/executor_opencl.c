@@ -300,12 +300,12 @@ static slad_status opencl_run(slad_executor *base, const slad_record *record, sl
         SLAD_TRY(slad_packed_refresh(executor));
         executor->weights_stale = false;
     }
+    if (phase == SLAD_PHASE_STEP) executor->weights_stale = true; /* also where only a part of it gets through */
     for (size_t i = 0; i < found->enqueue_count; i++) {
         const slad_enqueue *enqueue = &found->enqueues[i];
         if (enqueue->phase != phase) continue;
         SLAD_TRY(enqueue->is_gemm ? slad_gemm_enqueue(&enqueue->call) : slad_launch_enqueue(device, &enqueue->launch));
     }
-    if (phase == SLAD_PHASE_STEP) executor->weights_stale = true;
     SLAD_CL_TRY(clFlush(device->queue));
 cleanup:
     return status;
