@@ -104,8 +104,3 @@ slad_status slad_executor_write_slab(slad_executor *executor, const slad_tensor 
     const slad_tensor tensor = in_slab(trained, kind);
     return slad_executor_write(executor, NULL, &tensor, source);
 }
-
-slad_status slad_executor_finish(slad_executor *executor)
-{
-    return executor->rules->finish(executor);
-}

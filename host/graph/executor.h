@@ -63,6 +63,5 @@ slad_status slad_executor_read_slab(slad_executor *executor, const slad_tensor *
                                     void *destination);
 slad_status slad_executor_write_slab(slad_executor *executor, const slad_tensor *trained, slad_slab_kind kind,
                                      const void *source);
-slad_status slad_executor_finish(slad_executor *executor);
 
 #endif

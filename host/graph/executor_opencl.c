@@ -366,17 +366,12 @@ cleanup:
     return status;
 }
 
-static slad_status opencl_finish(slad_executor *base)
-{
-    return slad_device_finish(((slad_opencl_executor *)base)->device);
-}
-
 slad_status slad_executor_create_opencl(slad_context *context, slad_executor **executor, slad_store *store,
                                         slad_device *device, const slad_executor_options *options)
 {
     static const slad_executor_rules rules = {
         opencl_free, opencl_add,  opencl_plan,   opencl_allocate, opencl_description,
-        opencl_run,  opencl_wait, opencl_upload, opencl_download, opencl_finish,
+        opencl_run,  opencl_wait, opencl_upload, opencl_download,
     };
     slad_status status = SLAD_OK;
     slad_opencl_executor *made = NULL;

@@ -172,17 +172,11 @@ static slad_status reference_download(slad_executor *base, const slad_record *re
     return SLAD_OK;
 }
 
-static slad_status reference_finish(slad_executor *base)
-{
-    (void)base;
-    return SLAD_OK;
-}
-
 slad_status slad_executor_create_reference(slad_context *context, slad_executor **executor, slad_store *store)
 {
     static const slad_executor_rules rules = {
         reference_free, reference_add,  reference_plan,   reference_allocate, reference_description,
-        reference_run,  reference_wait, reference_upload, reference_download, reference_finish,
+        reference_run,  reference_wait, reference_upload, reference_download,
     };
     slad_reference_executor *made = NULL;
     const slad_status status = slad_allocate(context, &made, 1, sizeof *made, "the reference executor");

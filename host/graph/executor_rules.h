@@ -17,7 +17,6 @@ typedef struct slad_executor_rules {
                           const void *source, slad_ticket *ticket);
     slad_status (*download)(slad_executor *executor, const slad_record *record, const slad_tensor *tensor,
                             void *destination, slad_ticket *ticket);
-    slad_status (*finish)(slad_executor *executor);
 } slad_executor_rules;
 
 /* The first member of each kind of executor. */

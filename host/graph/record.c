@@ -217,13 +217,6 @@ void slad_record_output(slad_record *record, const slad_tensor *tensor, const ch
     if (record->status == SLAD_OK && tensor) add_name(record, tensor, name, 0, true);
 }
 
-const slad_tensor *slad_record_find(const slad_record *record, const char *name)
-{
-    for (size_t i = 0; i < record->named_count; i++)
-        if (strcmp(record->named[i].name, name) == 0) return record->named[i].tensor;
-    return NULL;
-}
-
 size_t slad_record_named_count(const slad_record *record)
 {
     return record->named_count;

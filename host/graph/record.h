@@ -75,8 +75,6 @@ const slad_tensor *slad_record_slab(slad_record *record, slad_slab *slab);
 const slad_tensor *slad_record_detach(slad_record *record, const slad_tensor *tensor);
 /* Keeps an activation until the end of the replay, to be read under this name. */
 void slad_record_output(slad_record *record, const slad_tensor *tensor, const char *name);
-/* An input or output by name, NULL if there is none. */
-const slad_tensor *slad_record_find(const slad_record *record, const char *name);
 /* All inputs and outputs by index. bound as given to slad_record_input. */
 size_t slad_record_named_count(const slad_record *record);
 const slad_tensor *slad_record_named_at(const slad_record *record, size_t index, const char **name, bool *is_output,

@@ -40,11 +40,6 @@ void slad_store_free(slad_store *store)
     slad_release(store);
 }
 
-slad_context *slad_store_context(const slad_store *store)
-{
-    return store->context;
-}
-
 static slad_status add_slab(slad_store *store, slad_slab **slab, slad_slab_kind kind, size_t elements)
 {
     slad_context *context = store->context;

@@ -26,7 +26,6 @@ typedef struct slad_source {
 /* slab_limit: most elements of one slab, from the device's largest allocation; SLAD_BUFFER_ELEMENTS if that is less. */
 slad_status slad_store_create(slad_context *context, slad_store **store, size_t slab_limit);
 void slad_store_free(slad_store *store);
-slad_context *slad_store_context(const slad_store *store);
 
 /* Each returns a contiguous tensor owned by the store, with the name copied. `fill` may be NULL (zeros); user must
  * outlive the store. Errors: SLAD_ERROR_OUT_OF_MEMORY; a tensor beyond the slab limit names itself and the limit. */
