@@ -3,6 +3,7 @@
 #include "scratch.h"
 
 #include "cl/device.h"
+#include "cl/program.h"
 #include "graph/self_test.h"
 #include "ops/kernel_table.h"
 
@@ -69,13 +70,30 @@ static void test_wrong_kernel(void **state)
         assert_message(own, row->entry);
         assert_message(own, slad_device_get_info(device)->name);
         assert_message(own, slad_device_get_info(device)->driver);
-        assert_int_equal(slad_self_test_run(device, row, &result), SLAD_ERROR_SELF_TEST);
+        assert_int_equal(slad_self_test_run(device, row, "", &result), SLAD_ERROR_SELF_TEST);
         assert_true(result.error > row->tolerance);
         assert_int_equal(slad_self_test_ensure(device, row, ""),
                          SLAD_ERROR_SELF_TEST); /* a failure is not remembered */
         caught++;
     }
     assert_true(caught > 0);
+    slad_device_free(device);
+}
+
+/* A program that is specialised is tested as it is used. */
+static void test_specialisation(void **state)
+{
+    scratch *own = *state;
+    slad_device *device;
+    slad_self_test_result result;
+    assert_int_equal(open_device(own, &device, NULL), SLAD_OK);
+    const unsigned before = slad_program_get_statistics(device).compiled;
+    for (size_t i = 0; i < slad_attention_kernel_count; i++)
+        assert_int_equal(slad_self_test_run(device, &slad_attention_kernels[i], "-DHEAD_DIM=24", &result), SLAD_OK);
+    const unsigned specialised = slad_program_get_statistics(device).compiled;
+    assert_true(specialised > before);
+    assert_int_equal(slad_self_test_run(device, &slad_attention_kernels[0], "", &result), SLAD_OK);
+    assert_true(slad_program_get_statistics(device).compiled > specialised);
     slad_device_free(device);
 }
 
@@ -102,6 +120,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_kernel, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_wrong_kernel, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_specialisation, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_memory_of_passes, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

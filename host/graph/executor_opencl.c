@@ -174,6 +174,19 @@ cleanup:
     return status;
 }
 
+/* Whether an earlier kernel in use has the same self-test, of the same program and at least as strict. */
+static bool tested_before(const slad_opencl_executor *executor, size_t index)
+{
+    const slad_kernel_use *use = &executor->kernels[index];
+    for (size_t i = 0; i < index; i++) {
+        const slad_kernel_use *earlier = &executor->kernels[i];
+        if (earlier->row->self_test == use->row->self_test && strcmp(earlier->row->file, use->row->file) == 0 &&
+            strcmp(earlier->defines, use->defines) == 0 && earlier->row->tolerance <= use->row->tolerance)
+            return true;
+    }
+    return false;
+}
+
 /* Compiles before memory is taken: some compilers need much themselves. */
 static slad_status prepare_kernels(slad_opencl_executor *executor)
 {
@@ -184,7 +197,7 @@ static slad_status prepare_kernels(slad_opencl_executor *executor)
         slad_program *program;
         const slad_kernel_use *use = &executor->kernels[i];
         SLAD_TRY(slad_program_get(executor->device, &program, use->row->file, use->defines));
-        if (!executor->options.skip_self_test)
+        if (!executor->options.skip_self_test && !tested_before(executor, i))
             SLAD_TRY(slad_self_test_ensure(executor->device, use->row, use->defines));
     }
     if (!executor->options.skip_self_test)

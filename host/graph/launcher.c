@@ -10,11 +10,6 @@ const slad_features *slad_launcher_features(const slad_launcher *launcher)
     return &launcher->executor->device->features;
 }
 
-slad_context *slad_launcher_context(const slad_launcher *launcher)
-{
-    return launcher->executor->base.context;
-}
-
 static bool belongs_to_record(const slad_tensor *tensor)
 {
     return tensor->slab->kind == SLAD_SLAB_INPUT || tensor->slab->kind == SLAD_SLAB_ACTIVATION;

@@ -21,7 +21,6 @@ typedef struct slad_operand {
 
 /* The features of the device, from which a rule computes its work sizes. */
 const slad_features *slad_launcher_features(const slad_launcher *launcher);
-slad_context *slad_launcher_context(const slad_launcher *launcher);
 
 /* One kernel. `defines` specialises the program, for example "-DHEAD_DIM=64"; "" for none. */
 slad_status slad_launch_kernel(slad_launcher *launcher, const slad_kernel_row *row, const char *defines,

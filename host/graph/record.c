@@ -63,6 +63,16 @@ const char *slad_record_name(const slad_record *record)
     return record->name;
 }
 
+void slad_record_set_specialisation(slad_record *record, const char *defines)
+{
+    record->specialisation = defines;
+}
+
+const char *slad_record_specialisation(const slad_record *record)
+{
+    return record->specialisation ? record->specialisation : "";
+}
+
 const slad_tensor *slad_record_fail(slad_record *record, slad_status status, const char *format, ...)
 {
     if (record->status != SLAD_OK) return NULL;

@@ -56,6 +56,11 @@ slad_context *slad_record_context(const slad_record *record);
 slad_store *slad_record_store(const slad_record *record);
 const char *slad_record_name(const slad_record *record);
 
+/* The build options of the kernel whose self-test records here, so that the rule can record the same specialisation; ""
+ * elsewhere. The text must outlive the record. */
+void slad_record_set_specialisation(slad_record *record, const char *defines);
+const char *slad_record_specialisation(const slad_record *record);
+
 /* Makes the record fail, with a message (the record's name is put before it). Always returns NULL. */
 const slad_tensor *slad_record_fail(slad_record *record, slad_status status, const char *format, ...) SLAD_PRINTF(3, 4);
 

@@ -15,6 +15,7 @@ struct slad_record {
     slad_context *context;
     slad_store *store;
     char *name;
+    const char *specialisation; /* not owned; NULL: none */
     slad_status status;
     slad_slab **slabs;
     size_t slab_count, slab_capacity;

@@ -193,7 +193,8 @@ cleanup:
     return status;
 }
 
-slad_status slad_self_test_run(slad_device *device, const slad_kernel_row *row, slad_self_test_result *result)
+slad_status slad_self_test_run(slad_device *device, const slad_kernel_row *row, const char *defines,
+                               slad_self_test_result *result)
 {
     slad_context *context = device->context;
     slad_status status = SLAD_OK;
@@ -203,6 +204,7 @@ slad_status slad_self_test_run(slad_device *device, const slad_kernel_row *row, 
     *result = (slad_self_test_result){0};
     SLAD_TRY(slad_store_create(context, &store, (size_t)(device->info.max_allocation / sizeof(float))));
     SLAD_TRY(slad_record_create(context, &pair.record, store, row->entry));
+    slad_record_set_specialisation(pair.record, defines);
     SLAD_TRY(row->self_test(context, pair.record));
     SLAD_TRY(slad_record_status(pair.record));
     SLAD_TRY(slad_executor_create_opencl(context, &pair.opencl, store, device, &options));
@@ -228,7 +230,7 @@ slad_status slad_self_test_ensure(slad_device *device, const slad_kernel_row *ro
     if (!row->self_test) return SLAD_OK;
     snprintf(what, sizeof what, "self-test %s", row->entry);
     if (slad_pass_recall(device, row->file, defines, what)) return SLAD_OK;
-    const slad_status status = slad_self_test_run(device, row, &result);
+    const slad_status status = slad_self_test_run(device, row, defines, &result);
     if (status != SLAD_OK) return status;
     slad_log(device->context, SLAD_LOG_DEBUG, "Self-test of %s passed, error %.2g", row->entry, result.error);
     slad_pass_remember(device, row->file, defines, what);

@@ -9,10 +9,12 @@ typedef struct slad_self_test_result {
     char worst[64]; /* the output where it was */
 } slad_self_test_result;
 
-/* Runs a row's self-test on a device: fills every input with random values (normal; integers below their bound), seeds
- * nothing else, and compares all named outputs and the gradients of all trained tensors. Errors: SLAD_ERROR_SELF_TEST
- * with device, driver, kernel and measured error. */
-slad_status slad_self_test_run(slad_device *device, const slad_kernel_row *row, slad_self_test_result *result);
+/* Runs a row's self-test on a device, for the specialisation `defines` of its program ("" for the row's own choice):
+ * fills every input with random values (normal; integers below their bound), seeds nothing else, and compares all named
+ * outputs and the gradients of all trained tensors. Errors: SLAD_ERROR_SELF_TEST with device, driver, kernel and
+ * measured error. */
+slad_status slad_self_test_run(slad_device *device, const slad_kernel_row *row, const char *defines,
+                               slad_self_test_result *result);
 /* The same unless the program cache remembers that it passed; remembers a pass. */
 slad_status slad_self_test_ensure(slad_device *device, const slad_kernel_row *row, const char *defines);
 

@@ -15,7 +15,7 @@ slad_status slad_device_self_test(slad_device *device, slad_self_test *result)
         const slad_kernel_row *row = slad_kernel_table_at(i);
         slad_self_test_result measured;
         if (!row->self_test) continue;
-        status = slad_self_test_run(device, row, &measured);
+        status = slad_self_test_run(device, row, "", &measured);
         if (status != SLAD_OK && status != SLAD_ERROR_SELF_TEST) break;
         result->kernels[result->count++] =
             (slad_kernel_check){row->entry, status == SLAD_OK, measured.error, row->tolerance};
