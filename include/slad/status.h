@@ -2,7 +2,8 @@
 #ifndef SLAD_STATUS_H
 #define SLAD_STATUS_H
 
-#if defined(SLAD_SHARED) && defined(__GNUC__)
+/* What libslad.so exports; everything else stays hidden in it. */
+#if defined(__GNUC__)
 #define SLAD_API __attribute__((visibility("default")))
 #else
 #define SLAD_API
