@@ -126,6 +126,8 @@ static slad_status read_options(slad_context *context, slad_train_options *train
         SLAD_FAIL_IF(slad_train_options_set(context, train, option->string, text) != SLAD_OK, SLAD_ERROR_DATA,
                      "%s has an option \"%s\" that this version of slad cannot read", path, option->string);
     }
+    SLAD_FAIL_IF(slad_train_options_check(context, train) != SLAD_OK, SLAD_ERROR_DATA,
+                 "%s has options that contradict each other or are out of range: it is no run of slad", path);
 cleanup:
     return status;
 }

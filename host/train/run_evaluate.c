@@ -68,7 +68,8 @@ slad_status slad_trainer_evaluate(slad_trainer *trainer, slad_evaluation *studen
         slad_loader_release(loader, batch);
         SLAD_TRY(status);
         slad_progress_report(context, &progress);
-        if (slad_cancelled(context)) SLAD_TRY(SLAD_ERROR_INTERRUPTED);
+        SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED,
+                     "Interrupted while evaluating, after %zu of %zu images", (size_t)progress.done, images);
     }
     slad_evaluation_end(student);
     if (teacher->present) slad_evaluation_end(teacher);

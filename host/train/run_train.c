@@ -26,11 +26,39 @@ typedef struct slad_run {
     bool evaluated;
     const slad_batch *held; /* of the step in flight */
     size_t held_images;
+    bool learnt; /* from at least one image that was not broken */
 } slad_run;
 
 static const char *const run_files[] = {"config.json", "metrics.jsonl",   "state.safetensors", "optimizer.safetensors",
                                         "student",     "student-adapter", "teacher-adapter",   "report.html"};
-static const size_t run_file_count = sizeof run_files / sizeof *run_files;
+
+/* Whether path is folder, or lies below it; both absolute. */
+static bool lies_in(const char *path, const char *folder)
+{
+    const size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* Refuses to replace a file or folder of an old run that this run reads until its end. */
+static slad_status check_replacing(slad_context *context, const char *old, const slad_run_options *options)
+{
+    slad_status status = SLAD_OK;
+    const char *const inputs[] = {options->teacher, options->student, options->data};
+    char *folder = NULL, *input = NULL;
+    SLAD_TRY(slad_path_absolute(context, &folder, old));
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        if (!inputs[i] || slad_path_look(inputs[i]) == SLAD_PATH_MISSING) continue;
+        SLAD_TRY(slad_path_absolute(context, &input, inputs[i]));
+        SLAD_FAIL_IF(lies_in(input, folder), SLAD_ERROR_USAGE,
+                     "%s belongs to the run that --overwrite would replace; choose another --out", inputs[i]);
+        slad_release(input);
+        input = NULL;
+    }
+cleanup:
+    slad_release(folder);
+    slad_release(input);
+    return status;
+}
 
 /* Creates the folder and proves that it can be written to. A run that it holds already stays until its replacement is
  * ready to start: a mistyped path must not cost it. */
@@ -43,11 +71,13 @@ static slad_status prepare_folder(slad_context *context, const slad_run_options 
     SLAD_FAIL_IF(kind != SLAD_PATH_MISSING && kind != SLAD_PATH_DIRECTORY, SLAD_ERROR_USAGE,
                  "--out %s is no folder; choose another", options->out);
     SLAD_TRY(slad_directory_create(context, options->out));
-    for (size_t i = 0; i < run_file_count && !options->overwrite; i++) {
+    for (size_t i = 0; i < sizeof run_files / sizeof *run_files; i++) {
         SLAD_TRY(slad_path_join(context, &path, options->out, run_files[i]));
-        SLAD_FAIL_IF(slad_path_look(path) != SLAD_PATH_MISSING, SLAD_ERROR_USAGE,
+        const bool exists = slad_path_look(path) != SLAD_PATH_MISSING;
+        SLAD_FAIL_IF(exists && !options->overwrite, SLAD_ERROR_USAGE,
                      "%s already holds a run (%s); choose another --out, or give --overwrite", options->out,
                      run_files[i]);
+        if (exists) SLAD_TRY(check_replacing(context, path, options));
         slad_release(path);
         path = NULL;
     }
@@ -57,43 +87,14 @@ cleanup:
     return status;
 }
 
-/* Whether path is folder, or lies below it; both absolute. */
-static bool lies_in(const char *path, const char *folder)
-{
-    const size_t length = strlen(folder);
-    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
-}
-
-/* Removes one file or folder of the old run, unless this run reads from it until its end. */
-static slad_status remove_old(slad_context *context, const char *old, const slad_run_options *options)
-{
-    slad_status status = SLAD_OK;
-    const char *const inputs[] = {options->teacher, options->student, options->data};
-    char *folder = NULL, *input = NULL;
-    SLAD_TRY(slad_path_absolute(context, &folder, old));
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        if (!inputs[i]) continue;
-        SLAD_TRY(slad_path_absolute(context, &input, inputs[i]));
-        SLAD_FAIL_IF(lies_in(input, folder), SLAD_ERROR_USAGE,
-                     "%s belongs to the run that --overwrite would replace; choose another --out", inputs[i]);
-        slad_release(input);
-        input = NULL;
-    }
-    SLAD_TRY(slad_path_remove(context, old));
-cleanup:
-    slad_release(folder);
-    slad_release(input);
-    return status;
-}
-
 /* Leaves nothing of another run in the folder. */
-static slad_status clear_folder(slad_context *context, const slad_run_options *options)
+static slad_status clear_folder(slad_context *context, const char *folder)
 {
     slad_status status = SLAD_OK;
     char *path = NULL;
-    for (size_t i = 0; i < run_file_count && options->overwrite; i++) {
-        SLAD_TRY(slad_path_join(context, &path, options->out, run_files[i]));
-        if (slad_path_look(path) != SLAD_PATH_MISSING) SLAD_TRY(remove_old(context, path, options));
+    for (size_t i = 0; i < sizeof run_files / sizeof *run_files; i++) {
+        SLAD_TRY(slad_path_join(context, &path, folder, run_files[i]));
+        SLAD_TRY(slad_path_remove(context, path));
         slad_release(path);
         path = NULL;
     }
@@ -165,7 +166,7 @@ static slad_status open_trainer(slad_run *run, slad_device *device)
                                  slad_dataset_class_count(run->dataset), run->image_size, run->total_steps,
                                  &options->train));
     if (options->init) SLAD_TRY(slad_trainer_load(run->trainer, options->init));
-    SLAD_TRY(clear_folder(context, options));
+    SLAD_TRY(clear_folder(context, options->out));
     SLAD_TRY(slad_run_config_write(context, options->out, options, run->trainer, run->dataset));
     SLAD_TRY(slad_path_join(context, &path, options->out, "metrics.jsonl"));
     SLAD_TRY(slad_metrics_open(context, &run->metrics, path, true));
@@ -229,6 +230,7 @@ static slad_status take_step(slad_run *run)
     slad_step_report report;
     bool has_report = false;
     SLAD_TRY(slad_loader_next(run->training, &batch));
+    for (size_t i = 0; i < batch->count; i++) run->learnt = run->learnt || batch->task_weights[i] != 0.0f;
     status = slad_trainer_step(run->trainer, batch, &report, &has_report);
     if (has_report) {
         const slad_status written = write_step(run, &report);
@@ -285,6 +287,13 @@ cleanup:
     return status;
 }
 
+/* Errors that leave the trained values as they were: a step that diverged is skipped on the device. */
+static bool values_survive(slad_status status)
+{
+    return status == SLAD_ERROR_INTERRUPTED || status == SLAD_ERROR_DIVERGED || status == SLAD_ERROR_DATA ||
+           status == SLAD_ERROR_OUT_OF_MEMORY;
+}
+
 /* Writes what was trained so far, so that it stays usable; keeps the first error. */
 static slad_status rescue(slad_run *run, slad_status reason)
 {
@@ -325,11 +334,14 @@ static slad_status train(slad_run *run)
         fresh_evaluation = true;
     }
     SLAD_TRY(land(run));
+    SLAD_FAIL_IF(!run->learnt, SLAD_ERROR_DATA,
+                 "%s: every training image of these %llu steps is broken; the warnings above say why",
+                 run->options->data, (unsigned long long)run->total_steps);
     SLAD_TRY(slad_trainer_save(run->trainer, run->options->out));
     if (!fresh_evaluation) SLAD_TRY(evaluate(run, run->total_steps));
     SLAD_TRY(export_student(run));
 cleanup:
-    if (status == SLAD_ERROR_INTERRUPTED || status == SLAD_ERROR_DIVERGED) status = rescue(run, status);
+    if (values_survive(status)) status = rescue(run, status);
     return status;
 }
 
