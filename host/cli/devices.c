@@ -148,11 +148,18 @@ static void print_report(const cli_device_report *report)
                    report->self_test.kernels[i].error, report->self_test.kernels[i].tolerance);
 }
 
-static int report_all(cli_session *session, const slad_device_list *list)
+/* Whether a device is to be reported: all are, or the one that was chosen. */
+static bool is_wanted(const slad_device_info *chosen, const slad_device_info *info)
+{
+    return !chosen || (chosen->platform_index == info->platform_index && chosen->device_index == info->device_index);
+}
+
+static int report_all(cli_session *session, const slad_device_list *list, const slad_device_info *chosen)
 {
     cJSON *devices = cJSON_CreateArray();
     for (size_t i = 0; i < list->count; i++) {
         cli_device_report report;
+        if (!is_wanted(chosen, &list->devices[i])) continue;
         examine(session, &report, &list->devices[i]);
         if (session->json)
             cJSON_AddItemToArray(devices, report_json(&report));
@@ -179,7 +186,9 @@ static int run(cli_arguments *arguments)
     if (arguments->positional_count) return cli_usage("devices", "slad devices takes options only");
     int code = cli_session_open(&session, arguments);
     if (code == SLAD_OK) code = (int)slad_device_list_read(session.context, &list);
-    if (code == SLAD_OK) code = report_all(&session, &list);
+    if (code == SLAD_OK && session.device_options.spec) code = cli_session_open_device(&session);
+    if (code == SLAD_OK)
+        code = report_all(&session, &list, session.device ? slad_device_get_info(session.device) : NULL);
     slad_device_list_free(&list);
     cli_session_close(&session);
     return code;
@@ -194,7 +203,8 @@ int cli_devices(int argc, char **argv)
     else if (arguments.help) {
         printf(
             "usage: slad devices [options]\n\nEvery OpenCL platform and device: driver, limits, measured accuracy of "
-            "its maths,\nquirks that apply, the self-test of slad's kernels, and why a device cannot be used.\n");
+            "its maths,\nquirks that apply, the self-test of slad's kernels, and why a device cannot be used; with\n"
+            "--device that one alone.\n");
         cli_print_common_options();
     } else
         code = run(&arguments);

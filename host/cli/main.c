@@ -2,6 +2,7 @@
 #include "cli/session.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct cli_command {
     const char *name;
@@ -31,7 +32,16 @@ static void print_help(void)
     printf("\n`slad COMMAND --help` tells all of a command.\n");
 }
 
-int main(int argc, char **argv)
+/* Where the caller closed a standard stream, the next file to be opened would take its number, and what is meant for
+ * the stream would end up in that file. Opened for reading, so that writing to it still fails. */
+static void fill_standard_streams(void)
+{
+    FILE *stream = fopen("/dev/null", "r");
+    while (stream && fileno(stream) <= STDERR_FILENO) stream = fopen("/dev/null", "r");
+    if (stream) (void)fclose(stream);
+}
+
+static int run_command(int argc, char **argv)
 {
     char message[128];
     const char *name = argc > 1 ? argv[1] : "--help";
@@ -51,4 +61,13 @@ int main(int argc, char **argv)
     }
     snprintf(message, sizeof message, "There is no command \"%.60s\"", name);
     return cli_usage(NULL, message);
+}
+
+int main(int argc, char **argv)
+{
+    fill_standard_streams();
+    const int code = run_command(argc, argv);
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fputs("error: standard output cannot be written\n", stderr);
+    return code == SLAD_OK ? (int)SLAD_ERROR_WRITE : code;
 }

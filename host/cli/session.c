@@ -70,15 +70,19 @@ static void on_progress(void *user, const slad_progress *progress)
     if (!session->bar_shown) fputs("\r\033[K", stderr);
 }
 
-static void arm_interrupt(void)
+/* A closed terminal interrupts like Ctrl-C, unless nohup has the program ignore it. A pipe without a reader and a file
+ * that may not grow become errors of writing. */
+static void arm_signals(void)
 {
-    struct sigaction action;
+    struct sigaction action, before;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_interrupt;
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 int cli_session_open(cli_session *session, cli_arguments *arguments)
@@ -100,7 +104,7 @@ int cli_session_open(cli_session *session, cli_arguments *arguments)
     };
     const slad_callbacks callbacks = {session, on_log, on_progress, on_cancelled};
     const slad_status status = slad_context_create(&session->context, &callbacks, (slad_log_level)level);
-    if (status == SLAD_OK) arm_interrupt();
+    if (status == SLAD_OK) arm_signals();
     return (int)status;
 }
 
@@ -129,6 +133,5 @@ int cli_print_json(cJSON *json)
     if (!text) return SLAD_ERROR_OUT_OF_MEMORY;
     const bool written = puts(text) >= 0 && fflush(stdout) == 0;
     free(text);
-    if (!written) fputs("error: standard output cannot be written\n", stderr);
     return written ? SLAD_OK : SLAD_ERROR_WRITE;
 }
