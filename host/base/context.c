@@ -14,7 +14,8 @@ enum { MESSAGE_SIZE = 4096 };
 struct slad_context {
     slad_callbacks callbacks;
     slad_log_level level;
-    pthread_mutex_t lock; /* guards message, and that one log call runs at a time */
+    pthread_mutex_t lock; /* guards quiet and message, and that one log call runs at a time */
+    bool quiet;           /* errors are not logged */
     char message[MESSAGE_SIZE];
     _Atomic uint64_t fault_countdown; /* 0: no fault is armed */
 };
@@ -67,10 +68,17 @@ slad_status slad_report(slad_context *context, slad_status status, const char *c
 
     pthread_mutex_lock(&context->lock);
     memcpy(context->message, message, sizeof message);
-    log_line(context, SLAD_LOG_ERROR, message);
-    log_line(context, SLAD_LOG_DEBUG, place);
+    if (!context->quiet) log_line(context, SLAD_LOG_ERROR, message);
+    if (!context->quiet) log_line(context, SLAD_LOG_DEBUG, place);
     pthread_mutex_unlock(&context->lock);
     return status;
+}
+
+void slad_report_quietly(slad_context *context, bool quiet)
+{
+    pthread_mutex_lock(&context->lock);
+    context->quiet = quiet;
+    pthread_mutex_unlock(&context->lock);
 }
 
 void slad_log(slad_context *context, slad_log_level level, const char *format, ...)

@@ -15,6 +15,10 @@
 slad_status slad_report(slad_context *context, slad_status status, const char *condition, const char *file, int line,
                         const char *format, ...) SLAD_PRINTF(6, 7);
 
+/* Between true and false, slad_report keeps messages but logs nothing: for attempts that may fail and are followed by
+ * another. Does not nest. */
+void slad_report_quietly(slad_context *context, bool quiet);
+
 /* Logs one formatted line at the given level. Safe from any thread. */
 void slad_log(slad_context *context, slad_log_level level, const char *format, ...) SLAD_PRINTF(3, 4);
 

@@ -151,6 +151,12 @@ uint64_t slad_peak_memory(void)
 #endif
 }
 
+uint64_t slad_physical_memory(void)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
 void slad_time_text(char *text)
 {
     const time_t now = time(NULL);

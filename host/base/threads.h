@@ -27,6 +27,8 @@ double slad_clock_seconds(void);
 unsigned slad_processor_count(void);
 /* Peak resident memory of this process in bytes, 0 if unknown. */
 uint64_t slad_peak_memory(void);
+/* Memory of this machine in bytes, 0 if unknown. */
+uint64_t slad_physical_memory(void);
 /* "2026-01-31T12:00:00Z", for files that people read; text holds at least 32 bytes. */
 void slad_time_text(char *text);
 

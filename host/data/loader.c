@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/threads.h"
+#include <math.h>
 #include <string.h>
 
 enum { WORKERS_DEFAULT = 8, WORKERS_LIMIT = 256 };
@@ -237,6 +238,24 @@ cleanup:
     return status;
 }
 
+/* All batches in flight must fit the host's memory, which systems promise before they have it. Half of it at most: a
+ * second loader, the model and the driver need some too. */
+static slad_status check_memory(slad_context *context, const slad_loader *loader)
+{
+    slad_status status = SLAD_OK;
+    const double mebibyte = 1024.0 * 1024.0, total = (double)slad_physical_memory();
+    const double image = 3.0 * (double)loader->height * (double)loader->width * sizeof(float);
+    const double needed = image * loader->options.slots * (double)loader->options.batch;
+    SLAD_FAIL_IF(
+        total > 0 && needed > total / 2, SLAD_ERROR_OUT_OF_MEMORY,
+        "%u batches of %zu images of %zu x %zu pixels take %.0f MiB, but this machine has %.0f MiB; batches of "
+        "%.0f images would fit",
+        loader->options.slots, loader->options.batch, loader->height, loader->width, needed / mebibyte,
+        total / mebibyte, floor(total / 2 / image / loader->options.slots));
+cleanup:
+    return status;
+}
+
 static slad_status start_workers(slad_context *context, slad_loader *loader)
 {
     slad_status status = SLAD_OK;
@@ -275,6 +294,7 @@ slad_status slad_loader_create(slad_context *context, slad_loader **out, const s
         loader->height = preprocess->crop_height;
         loader->width = preprocess->crop_width;
     }
+    SLAD_TRY(check_memory(context, loader));
     SLAD_TRY(slad_lock_create(context, &loader->lock));
     SLAD_TRY(slad_condition_create(context, &loader->changed));
     SLAD_TRY(slad_allocate(context, &loader->order, loader->image_count, sizeof *loader->order, "order of images"));

@@ -75,19 +75,78 @@ cleanup:
     return status;
 }
 
+/* What makes a pass, but for the number of images. */
+typedef struct slad_pass_form {
+    slad_device *device;
+    slad_position_mode mode;
+    bool tokens;
+} slad_pass_form;
+
+/* Records the pass for so many images and plans it; nothing is allocated on the device. */
+static slad_status build(slad_inference *inference, slad_memory_plan *plan, const slad_pass_form *form, size_t batch)
+{
+    slad_context *context = inference->context;
+    slad_status status = SLAD_OK;
+    const slad_device_info *info = &form->device->info;
+    inference->batch = batch;
+    SLAD_TRY(slad_store_create(context, &inference->store, (size_t)(info->max_allocation / sizeof(float))));
+    SLAD_TRY(place_network(inference, form->mode, form->tokens));
+    SLAD_TRY(record_pass(inference, form->tokens));
+    SLAD_TRY(slad_executor_create_opencl(context, &inference->executor, inference->store, form->device, NULL));
+    SLAD_TRY(slad_executor_add(inference->executor, inference->record));
+    SLAD_TRY(slad_executor_plan(inference->executor, plan));
+    SLAD_FAIL_IF(plan->device_total > info->global_memory, SLAD_ERROR_OUT_OF_MEMORY,
+                 "Even one image at a time needs %.0f MiB, but device %s has %.0f; choose a smaller model or image",
+                 (double)plan->device_total / MIB, info->name, (double)info->global_memory / MIB);
+cleanup:
+    return status;
+}
+
+/* Gives back all that build made. */
+static void dismantle(slad_inference *inference)
+{
+    slad_executor_free(inference->executor);
+    slad_record_free(inference->record);
+    slad_network_free(&inference->network);
+    slad_store_free(inference->store);
+    inference->executor = NULL;
+    inference->record = NULL;
+    inference->store = NULL;
+}
+
+/* Builds with the given number of images, or says how many fit. */
+static slad_status build_checked(slad_inference *inference, slad_memory_plan *plan, const slad_pass_form *form)
+{
+    slad_context *context = inference->context;
+    slad_status status = SLAD_OK;
+    const size_t wanted = inference->batch;
+    slad_report_quietly(context, true);
+    for (size_t batch = wanted;; batch = (batch + 1) / 2) {
+        status = build(inference, plan, form, batch);
+        if (status != SLAD_ERROR_OUT_OF_MEMORY || batch == 1) break;
+        dismantle(inference);
+    }
+    slad_report_quietly(context, false);
+    if (status != SLAD_OK) {
+        dismantle(inference); /* what went wrong must be said: once more, aloud */
+        SLAD_TRY(build(inference, plan, form, inference->batch));
+    }
+    SLAD_FAIL_IF(inference->batch != wanted, SLAD_ERROR_OUT_OF_MEMORY,
+                 "Batches of %zu images need more memory than device %s gives; batches of %zu would fit, with %.0f MiB",
+                 wanted, form->device->info.name, inference->batch, (double)plan->device_total / MIB);
+cleanup:
+    return status;
+}
+
 slad_status slad_inference_create(slad_context *context, slad_inference *inference, slad_device *device,
                                   const slad_network_source *source, size_t batch, size_t image_size,
                                   slad_position_mode mode, bool tokens)
 {
     slad_status status = SLAD_OK;
-    slad_memory_plan plan;
+    slad_memory_plan plan = {0};
+    const slad_pass_form form = {device, mode, tokens};
     *inference = (slad_inference){.context = context, .source = *source, .batch = batch, .image_size = image_size};
-    SLAD_TRY(slad_store_create(context, &inference->store, (size_t)(device->info.max_allocation / sizeof(float))));
-    SLAD_TRY(place_network(inference, mode, tokens));
-    SLAD_TRY(record_pass(inference, tokens));
-    SLAD_TRY(slad_executor_create_opencl(context, &inference->executor, inference->store, device, NULL));
-    SLAD_TRY(slad_executor_add(inference->executor, inference->record));
-    SLAD_TRY(slad_executor_plan(inference->executor, &plan));
+    SLAD_TRY(build_checked(inference, &plan, &form));
     slad_log(context, SLAD_LOG_INFO,
              "Memory plan for batches of %zu: weights %.1f MiB, activations %.1f MiB, %.1f MiB in all", batch,
              (double)(plan.frozen + plan.packed) / MIB, (double)plan.arena / MIB, (double)plan.device_total / MIB);
@@ -99,10 +158,7 @@ cleanup:
 
 void slad_inference_free(slad_inference *inference)
 {
-    slad_executor_free(inference->executor);
-    slad_record_free(inference->record);
-    slad_network_free(&inference->network);
-    slad_store_free(inference->store);
+    dismantle(inference);
     *inference = (slad_inference){0};
 }
 

@@ -1,6 +1,7 @@
 /* Making a trainer: networks, records, memory plan. */
 #include "train/trainer.h"
 #include "base/memory.h"
+#include "train/losses.h"
 #include <string.h>
 
 #define MIB (1024.0 * 1024.0)
@@ -135,7 +136,7 @@ static slad_status record_training(slad_trainer *trainer)
     slad_pass *pass = &trainer->training;
     const slad_train_options *options = &trainer->options;
     const size_t rows = trainer->micro_batch;
-    const slad_distillation losses = {options->alpha_student, options->alpha_teacher, options->alpha_kl, options->tau};
+    const slad_distillation losses = slad_losses_of(options);
     SLAD_TRY(record_forward(trainer, pass, "the training step"));
     pass->labels = slad_record_input(pass->record, "labels", SLAD_I32, 1, &rows, (uint32_t)trainer->classes);
     pass->task_weights = slad_record_input(pass->record, "task_weights", SLAD_F32, 1, &rows, 0);
@@ -197,28 +198,46 @@ static void log_plan(const slad_trainer *trainer)
         (double)plan->device_total / MIB, (double)trainer->device->info.global_memory / MIB);
 }
 
-/* The given micro-batch, or for 0 the first of batch, batch / 2, ... 1 (rounded up) whose plan fits. */
-static slad_status choose_micro_batch(slad_trainer *trainer)
+/* Builds with the first of wanted, wanted / 2, ... 1 (rounded up) whose plan stays below the limit; with 1 in any case.
+ */
+static slad_status build_what_fits(slad_trainer *trainer, uint32_t wanted, uint64_t limit)
 {
-    slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
-    const uint64_t limit = slad_trainer_memory_limit(trainer->device);
-    const bool automatic = trainer->options.micro_batch == 0;
-    uint32_t micro_batch = automatic ? trainer->options.batch : trainer->options.micro_batch;
+    uint32_t micro_batch = wanted;
+    slad_report_quietly(trainer->context, true);
     for (;;) {
         status = build(trainer, micro_batch);
         const bool too_large =
             status == SLAD_ERROR_OUT_OF_MEMORY || (status == SLAD_OK && trainer->plan.device_total > limit);
-        if (!automatic || !too_large || micro_batch == 1) break;
+        if (!too_large || micro_batch == 1) break;
         dismantle(trainer);
         micro_batch = (micro_batch + 1) / 2;
     }
-    SLAD_TRY(status);
-    SLAD_FAIL_IF(automatic && trainer->plan.device_total > limit, SLAD_ERROR_OUT_OF_MEMORY,
+    slad_report_quietly(trainer->context, false);
+    if (status == SLAD_OK) return status;
+    dismantle(trainer); /* what went wrong must be said: once more, aloud */
+    return build(trainer, micro_batch);
+}
+
+/* The given micro-batch, or for 0 the largest of batch, batch / 2, ... 1 that fits. */
+static slad_status choose_micro_batch(slad_trainer *trainer)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    const slad_device_info *info = &trainer->device->info;
+    const uint32_t given = trainer->options.micro_batch;
+    const uint64_t limit = given ? info->global_memory : slad_trainer_memory_limit(trainer->device);
+    SLAD_TRY(build_what_fits(trainer, given ? given : trainer->options.batch, limit));
+    SLAD_FAIL_IF(trainer->plan.device_total > limit, SLAD_ERROR_OUT_OF_MEMORY,
                  "Even one image at a time needs %.0f MiB, but %.0f of the %.0f MiB of device %s can be used; choose a "
                  "smaller model or --image-size",
-                 (double)trainer->plan.device_total / MIB, (double)limit / MIB,
-                 (double)trainer->device->info.global_memory / MIB, trainer->device->info.name);
+                 (double)trainer->plan.device_total / MIB, (double)limit / MIB, (double)info->global_memory / MIB,
+                 info->name);
+    SLAD_FAIL_IF(given && trainer->micro_batch != given, SLAD_ERROR_OUT_OF_MEMORY,
+                 "--micro-batch %u needs more than the %.0f MiB of device %s, or more in one buffer than it allows; "
+                 "--micro-batch %u would fit, with %.0f MiB",
+                 given, (double)info->global_memory / MIB, info->name, trainer->micro_batch,
+                 (double)trainer->plan.device_total / MIB);
     log_plan(trainer);
 cleanup:
     return status;
