@@ -23,7 +23,8 @@ typedef struct slad_eval {
     slad_split split;
     size_t images, batch, classes;
     slad_judged student, teacher;
-    int64_t *labels; /* [images]; -1 for a broken image */
+    int64_t *labels;                      /* [images]; -1 for a broken image */
+    slad_safetensors_writer *predictions; /* NULL: none are wanted */
 } slad_eval;
 
 static slad_status check_classes(slad_eval *eval)
@@ -32,6 +33,9 @@ static slad_status check_classes(slad_eval *eval)
     slad_status status = SLAD_OK;
     const size_t data = slad_dataset_class_count(eval->dataset);
     eval->classes = slad_encoder_get_info(eval->model.student)->classes;
+    SLAD_FAIL_IF(eval->model.teacher && eval->model.config.classes != eval->classes, SLAD_ERROR_DATA,
+                 "%s/config.json names %zu classes in data.classes, but %s knows %zu; the run is broken",
+                 eval->options->model, eval->model.config.classes, eval->model.student_folder, eval->classes);
     SLAD_FAIL_IF(data > eval->classes, SLAD_ERROR_DATA, "%s has %zu classes, but %s knows %zu", eval->options->data,
                  data, eval->options->model, eval->classes);
     for (size_t i = 0; i < data; i++) {
@@ -50,12 +54,14 @@ static slad_status open_data(slad_eval *eval, size_t *image_size)
     slad_status status = SLAD_OK;
     const slad_eval_options *options = eval->options;
     const slad_dataset_options data_options = {options->strict_data};
-    slad_loader_options loader_options = {.batch = eval->batch, .workers = options->workers, .slots = 2};
+    slad_loader_options loader_options = {.workers = options->workers, .slots = 2};
     SLAD_TRY(slad_dataset_open(context, &eval->dataset, options->data, &data_options));
     eval->split = slad_dataset_count(eval->dataset, SLAD_SPLIT_VALIDATION) ? SLAD_SPLIT_VALIDATION : SLAD_SPLIT_TRAIN;
     if (eval->split == SLAD_SPLIT_TRAIN)
         slad_log(context, SLAD_LOG_WARNING, "%s has no validation part: all its images are evaluated", options->data);
     eval->images = slad_dataset_count(eval->dataset, eval->split);
+    if (eval->batch > eval->images) eval->batch = eval->images;
+    loader_options.batch = (uint32_t)eval->batch;
     SLAD_TRY(check_classes(eval));
     *image_size = options->image_size;
     SLAD_TRY(slad_run_preprocess(context, &eval->preprocess, image_size, eval->model.student_folder, eval->dataset));
@@ -122,17 +128,39 @@ cleanup:
     return status;
 }
 
-static slad_status write_predictions(const slad_eval *eval)
+/* The tensors of the file of predictions, by their index in the writer's list. */
+enum { LABELS, STUDENT_LOGITS, TEACHER_LOGITS, PREDICTED_TENSORS };
+
+/* Opened before the work, which would be lost if the file cannot be written. */
+static slad_status open_predictions(slad_eval *eval)
 {
     const uint64_t shape[2] = {eval->images, eval->classes};
-    slad_safetensors_entry entries[3] = {
-        {"labels", SLAD_SAFETENSORS_I64, 1, shape, eval->labels},
-        {"student_logits", SLAD_SAFETENSORS_F32, 2, shape, eval->student.logits},
-        {"teacher_logits", SLAD_SAFETENSORS_F32, 2, shape, eval->teacher.logits},
+    const slad_safetensors_entry entries[PREDICTED_TENSORS] = {
+        [LABELS] = {"labels", SLAD_SAFETENSORS_I64, 1, shape, NULL},
+        [STUDENT_LOGITS] = {"student_logits", SLAD_SAFETENSORS_F32, 2, shape, NULL},
+        [TEACHER_LOGITS] = {"teacher_logits", SLAD_SAFETENSORS_F32, 2, shape, NULL},
     };
     if (!eval->options->predictions) return SLAD_OK;
-    return slad_safetensors_write(eval->context, eval->options->predictions, entries, eval->teacher.present ? 3 : 2,
-                                  NULL, 0);
+    return slad_safetensors_writer_begin(eval->context, &eval->predictions, eval->options->predictions, entries,
+                                         eval->teacher.present ? PREDICTED_TENSORS : TEACHER_LOGITS, NULL, 0);
+}
+
+static slad_status write_predictions(slad_eval *eval)
+{
+    slad_status status = SLAD_OK;
+    const void *const values[PREDICTED_TENSORS] = {eval->labels, eval->student.logits, eval->teacher.logits};
+    const size_t count = eval->teacher.present ? PREDICTED_TENSORS : TEACHER_LOGITS;
+    slad_safetensors_writer *writer = eval->predictions;
+    if (!writer) return SLAD_OK;
+    for (size_t i = 0; i < count; i++) {
+        const size_t entry = slad_safetensors_writer_order(writer, i);
+        const uint64_t elements = entry == LABELS ? eval->images : (uint64_t)eval->images * eval->classes;
+        SLAD_TRY(slad_safetensors_writer_append(writer, entry, values[entry], elements));
+    }
+    eval->predictions = NULL;
+    SLAD_TRY(slad_safetensors_writer_finish(writer));
+cleanup:
+    return status;
 }
 
 static void close_judged(slad_judged *judged)
@@ -159,9 +187,11 @@ slad_status slad_run_eval(slad_context *context, slad_device *device, slad_evalu
         source = slad_run_model_teacher(&eval.model);
         SLAD_TRY(open_judged(&eval, &eval.teacher, teacher, device, &source, image_size));
     }
+    SLAD_TRY(open_predictions(&eval));
     SLAD_TRY(judge_all(&eval));
     SLAD_TRY(write_predictions(&eval));
 cleanup:
+    slad_safetensors_writer_abandon(eval.predictions);
     close_judged(&eval.student);
     close_judged(&eval.teacher);
     slad_loader_free(eval.loader);

@@ -14,6 +14,7 @@ typedef struct slad_features_run {
     slad_dataset *dataset;
     slad_preprocess preprocess; /* the loader reads it */
     slad_loader *loader;
+    slad_split split;
     slad_inference inference;
     slad_safetensors_writer *writer;
     size_t images, batch, tokens, width;
@@ -26,13 +27,15 @@ static slad_status open_loader(slad_features_run *run, size_t *image_size)
     slad_status status = SLAD_OK;
     const slad_features_options *options = run->options;
     const slad_dataset_options data_options = {options->strict_data};
-    slad_loader_options loader_options = {.batch = run->batch, .workers = options->workers, .slots = 2};
+    slad_loader_options loader_options = {.workers = options->workers, .slots = 2};
     SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
-    const slad_split split = slad_dataset_count(run->dataset, options->split) ? options->split : SLAD_SPLIT_TRAIN;
-    run->images = slad_dataset_count(run->dataset, split);
+    run->split = slad_dataset_count(run->dataset, options->split) ? options->split : SLAD_SPLIT_TRAIN;
+    run->images = slad_dataset_count(run->dataset, run->split);
+    if (run->batch > run->images) run->batch = run->images;
+    loader_options.batch = (uint32_t)run->batch;
     *image_size = options->image_size;
     SLAD_TRY(slad_run_preprocess(context, &run->preprocess, image_size, run->model.student_folder, run->dataset));
-    SLAD_TRY(slad_loader_create(context, &run->loader, run->dataset, split, &run->preprocess, &loader_options));
+    SLAD_TRY(slad_loader_create(context, &run->loader, run->dataset, run->split, &run->preprocess, &loader_options));
 cleanup:
     return status;
 }
@@ -77,10 +80,13 @@ static slad_status write_batch(slad_features_run *run, const slad_batch *batch, 
     slad_context *context = run->context;
     slad_status status = SLAD_OK;
     const size_t per_image = run->tokens * run->width;
-    for (size_t row = 0; row < batch->count; row++)
-        SLAD_FAIL_IF(batch->task_weights[row] == 0.0f, SLAD_ERROR_DATA,
-                     "Image %zu is broken, and a file of features has a row for every image; remove the image",
-                     first + row);
+    char *name = NULL;
+    for (size_t row = 0; row < batch->count; row++) {
+        if (batch->task_weights[row] != 0.0f) continue;
+        SLAD_TRY(slad_dataset_item_name(context, &name, run->dataset, run->split, batch->indices[row]));
+        SLAD_FAIL_IF(true, SLAD_ERROR_DATA,
+                     "%s is broken, and a file of features has a row for every image; replace or remove it", name);
+    }
     SLAD_TRY(slad_inference_run(&run->inference, run->hidden, batch->pixel_values));
     for (size_t row = 0; row < batch->count; row++) summarise(run, row);
     SLAD_TRY(
@@ -88,6 +94,7 @@ static slad_status write_batch(slad_features_run *run, const slad_batch *batch, 
     SLAD_TRY(slad_safetensors_writer_put(run->writer, CLS, first * run->width, run->cls, batch->count * run->width));
     SLAD_TRY(slad_safetensors_writer_put(run->writer, MEAN, first * run->width, run->mean, batch->count * run->width));
 cleanup:
+    slad_release(name);
     return status;
 }
 

@@ -53,6 +53,8 @@ static slad_status predict(slad_context *context, slad_predictions *predictions,
     SLAD_TRY(slad_allocate(context, &logits, inference->batch * classes, sizeof *logits, "logits"));
     for (size_t first = 0; first < predictions->images; first += inference->batch) {
         const size_t left = predictions->images - first, count = left < inference->batch ? left : inference->batch;
+        SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED, "Interrupted after %zu of %zu images", first,
+                     predictions->images);
         memset(pixels, 0, inference->batch * floats * sizeof *pixels);
         SLAD_TRY(read_images(context, pixels, preprocess, paths + first, count));
         SLAD_TRY(slad_inference_run(inference, logits, pixels));
