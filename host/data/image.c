@@ -92,6 +92,16 @@ static int source_at_end(void *user)
 
 static const stbi_io_callbacks callbacks = {source_read, source_skip, source_at_end};
 
+static slad_status check_pixel_count(slad_context *context, size_t width, size_t height, const char *origin)
+{
+    slad_status status = SLAD_OK;
+    SLAD_FAIL_IF(width > 0 && height > SLAD_IMAGE_PIXEL_LIMIT / width, SLAD_ERROR_DATA,
+                 "%s: %zu x %zu are more than %u pixels; shrink or remove it", origin, width, height,
+                 SLAD_IMAGE_PIXEL_LIMIT);
+cleanup:
+    return status;
+}
+
 slad_status slad_image_decode(slad_context *context, slad_image *image, const unsigned char *bytes, size_t size,
                               const char *origin)
 {
@@ -99,17 +109,18 @@ slad_status slad_image_decode(slad_context *context, slad_image *image, const un
     source s;
     unsigned char *pixels = NULL;
     int width = 0, height = 0, channels = 0;
+    size_t png_width = 0, png_height = 0;
     *image = (slad_image){0};
     SLAD_FAIL_IF(size == 0, SLAD_ERROR_DATA, "%s: the image file is empty; replace or remove it", origin);
     const char *objection = slad_image_objection(bytes, &size);
     SLAD_FAIL_IF(objection, SLAD_ERROR_DATA, "%s: %s; convert, replace or remove it", origin, objection);
+    slad_image_png_size(&png_width, &png_height, bytes, size);
+    SLAD_TRY(check_pixel_count(context, png_width, png_height, origin));
     s = (source){.bytes = bytes, .size = size};
     SLAD_FAIL_IF(!stbi_info_from_callbacks(&callbacks, &s, &width, &height, &channels) || width <= 0 || height <= 0,
                  SLAD_ERROR_DATA, "%s: not an image that can be read (%s); replace or remove it", origin,
                  stbi_failure_reason());
-    SLAD_FAIL_IF((size_t)height > SLAD_IMAGE_PIXEL_LIMIT / (size_t)width, SLAD_ERROR_DATA,
-                 "%s: %d x %d are more than %u pixels; shrink or remove it", origin, width, height,
-                 SLAD_IMAGE_PIXEL_LIMIT);
+    SLAD_TRY(check_pixel_count(context, (size_t)width, (size_t)height, origin));
     s = (source){.bytes = bytes, .size = size};
     pixels = stbi_load_from_callbacks(&callbacks, &s, &width, &height, &channels, 3);
     SLAD_FAIL_IF(!pixels && strcmp(stbi_failure_reason(), "Out of memory") == 0, SLAD_ERROR_OUT_OF_MEMORY,

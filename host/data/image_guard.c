@@ -73,3 +73,14 @@ const char *slad_image_objection(const unsigned char *bytes, size_t *size)
     if (*size >= 2 && bytes[0] == 0xFF) return jpeg_objection(bytes, size);
     return NULL;
 }
+
+void slad_image_png_size(size_t *width, size_t *height, const unsigned char *bytes, size_t size)
+{
+    static const unsigned char start[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
+    enum { SIZES = 16 }; /* behind the length and the type of the first chunk */
+    if (size < SIZES + 8 || memcmp(bytes, start, sizeof start) != 0) return;
+    size_t sides[2] = {0, 0};
+    for (size_t i = 0; i < 8; i++) sides[i / 4] = sides[i / 4] << 8 | bytes[SIZES + i];
+    *width = sides[0];
+    *height = sides[1];
+}

@@ -9,4 +9,8 @@
  * behind the end of a JPEG picture (videos of telephones, for example) is not to be looked at. */
 const char *slad_image_objection(const unsigned char *bytes, size_t *size);
 
+/* Width and height that the header of a PNG announces; both stay as they are for other files. stb_image says of one
+ * that is too large for it only that it is no image. */
+void slad_image_png_size(size_t *width, size_t *height, const unsigned char *bytes, size_t size);
+
 #endif

@@ -188,6 +188,9 @@ static slad_status take_size(slad_context *context, uint32_t *out, const slad_hf
                              int64_t fallback, int64_t high)
 {
     int64_t value = fallback;
+    if (!cJSON_GetObjectItemCaseSensitive(model->json, field))
+        slad_log(context, SLAD_LOG_WARNING, "%s: \"%s\" is missing; %lld is taken, as transformers does",
+                 model->config_path, field, (long long)fallback);
     const slad_status status =
         slad_json_get_integer(context, &value, model->json, field, false, 1, high, model->config_path);
     *out = (uint32_t)value;
