@@ -1,0 +1,211 @@
+# Data sets and images that are not what they should be: named, and refused or skipped as documented.
+. "$(dirname "$0")/expect.sh"
+"$inputs" model student 16 1 2 28 || exit 1
+make_data
+
+# attempt CODE DATA ARGUMENT...: trains a step on it.
+attempt()
+{
+    expected=$1 data=$2
+    shift 2
+    rm -rf run
+    run "$expected" train --method lora --student student --data "$data" --out run --steps 1 --batch 64 "$@"
+}
+
+fresh()
+{
+    rm -rf bad
+    cp -R data bad
+}
+
+mkdir empty
+for path in nowhere /dev/null empty student/config.json; do
+    attempt 3 "$path"
+    says "$path"
+done
+
+# Classes.
+fresh
+mkdir bad/train/void
+attempt 3 bad
+says bad/train/void
+fresh
+rm bad/val/class-1/*
+attempt 3 bad
+says bad/val/class-1
+fresh
+rm -r bad/train/class-1 bad/train/class-2 bad/val
+attempt 3 bad
+says bad "one class"
+fresh
+mv bad/val/class-1 bad/val/surprise
+attempt 3 bad
+says bad/val/surprise
+fresh
+rm -r bad/val
+attempt 0 bad
+says bad "no validation part"
+fresh
+ln -s .. bad/train/class-0/loop
+attempt 3 bad
+says loop
+
+# Broken images are named and counted; --strict-data stops at them.
+broken()
+{
+    attempt 0 bad
+    says "skipped: bad/train/class-0/0.png" "1 broken"
+    attempt 3 bad --strict-data
+    says bad/train/class-0/0.png
+}
+fresh
+head -c 60 data/train/class-0/0.png >bad/train/class-0/0.png
+broken
+fresh
+: >bad/train/class-0/0.png
+broken
+fresh
+echo text >bad/train/class-0/0.png
+broken
+fresh
+rm bad/train/class-0/0.png
+ln -s nothing bad/train/class-0/0.png
+broken
+fresh
+rm bad/train/class-0/0.png
+mkfifo bad/train/class-0/0.png
+broken
+"$inputs" png huge.png 20000 20000 3 8 || exit 1
+fresh
+cp huge.png bad/train/class-0/0.png
+broken
+says 20000
+attempt 0 bad
+run 3 predict run huge.png
+says huge.png 20000
+run 3 predict run data/train/class-0/0.png student/config.json
+says student/config.json
+
+# What was learnt from good images stays usable where broken ones end the run.
+fresh
+for image in bad/val/*/*.png; do head -c 60 data/train/class-0/0.png >"$image"; done
+attempt 3 bad
+says bad/val/class-2/1.png "all 6 images"
+run 0 eval run --data data
+fresh
+for image in bad/train/*/*.png; do head -c 60 data/train/class-0/0.png >"$image"; done
+attempt 3 bad
+says bad
+fresh
+head -c 60 data/train/class-0/0.png >bad/val/class-0/0.png
+run 3 features student --data bad --out f.safetensors
+says bad/val/class-0/0.png
+check "features of a broken set were written" is_missing f.safetensors
+run 0 eval run --data bad --json
+prints '"images":	5'
+
+# Odd images that are fine: one pixel, a line of 20,000, grey, with alpha, 16 bits.
+fresh
+"$inputs" png bad/train/class-0/0.png 1 1 3 8 && "$inputs" png bad/train/class-0/1.png 20000 2 3 8 &&
+    "$inputs" png bad/train/class-0/2.png 2 20000 3 8 && "$inputs" png bad/train/class-0/3.png 40 30 1 8 &&
+    "$inputs" png bad/train/class-1/0.png 40 30 2 8 && "$inputs" png bad/train/class-1/1.png 30 40 4 8 &&
+    "$inputs" png bad/train/class-1/2.png 40 30 3 16 && "$inputs" png bad/train/class-1/3.png 40 30 4 16 &&
+    "$inputs" png bad/train/class-2/0.png 40 30 1 16 && "$inputs" png bad/val/class-2/0.png 1 1 1 8 || exit 1
+attempt 0 bad --strict-data
+hides skipped
+
+# CSV lists.
+row()
+{
+    printf 'path,label,split\ndata/train/class-0/0.png,a,train\ndata/train/class-1/0.png,b,train\n%s\n' "$1" >list.csv
+}
+row data/val/class-1/0.png,b,val
+attempt 0 list.csv
+row data/val/class-1/0.png,c,val
+attempt 3 list.csv
+says list.csv:4 '"c"'
+row data/val/class-1/0.png,b,vel
+attempt 3 list.csv
+says list.csv:4 vel
+row data/val/class-1/0.png,b
+attempt 3 list.csv
+says list.csv:4
+row '"data/val/class-1/0.png,b,val'
+attempt 3 list.csv
+says list.csv:4
+row data/nothing.png,b,train
+attempt 0 list.csv
+says data/nothing.png
+attempt 3 list.csv --strict-data
+says data/nothing.png
+echo path,label >list.csv
+attempt 3 list.csv
+says list.csv split
+: >list.csv
+attempt 3 list.csv
+says list.csv
+printf 'path,label,split\nx.png,a,train\ny.png,b,train\n' >list.csv
+attempt 3 list.csv
+says list.csv "not one of the 2"
+
+# Tensor files.
+"$inputs" tensors good.safetensors 28 0 1 2 0 || exit 1
+attempt 0 good.safetensors
+says "never augmented"
+"$inputs" tensors bad.safetensors 28 0 -1 1 || exit 1
+attempt 3 bad.safetensors
+says bad.safetensors labels "-1"
+"$inputs" tensors bad.safetensors 28 0 1 70000 || exit 1
+attempt 3 bad.safetensors
+says bad.safetensors labels 70000
+"$inputs" tensors bad.safetensors 28 0 0 0 || exit 1
+attempt 3 bad.safetensors
+says bad.safetensors "one class"
+attempt 2 good.safetensors --image-size 42
+says --image-size pixel_values
+mkdir tensors
+cp good.safetensors tensors/train.safetensors
+"$inputs" tensors tensors/val.safetensors 42 0 1 || exit 1
+attempt 3 tensors
+says tensors/val.safetensors pixel_values
+head -c 500 good.safetensors >bad.safetensors
+attempt 3 bad.safetensors
+says bad.safetensors
+attempt 3 student/model.safetensors
+says student/model.safetensors pixel_values
+run 0 train --method lora --student student --data data --out three --steps 1
+"$inputs" tensors bad.safetensors 28 0 1 2 3 || exit 1
+run 3 eval three --data bad.safetensors
+says bad.safetensors three "4 classes"
+
+# IDX files.
+mkdir idx
+images()
+{
+    printf '\000\000\010\003\000\000\000\002\000\000\000\034\000\000\000\034' >idx/train-images-idx3-ubyte
+    head -c "$1" /dev/zero >>idx/train-images-idx3-ubyte
+}
+images 1568
+printf '\000\000\010\001\000\000\000\002\000\001' >idx/train-labels-idx1-ubyte
+attempt 0 idx
+images 1500
+attempt 3 idx
+says idx/train-images-idx3-ubyte
+images 1568
+printf '\000\000\010\001\000\000\000\003\000\001\002' >idx/train-labels-idx1-ubyte
+attempt 3 idx
+says idx/train-labels-idx1-ubyte
+rm idx/train-labels-idx1-ubyte
+attempt 3 idx
+says train-labels-idx1-ubyte
+
+# Odd names.
+odd="sp ace
+new'line"
+mkdir "$odd"
+cp -R data "$odd/data"
+attempt 0 "$odd/data"
+run 0 predict run "$odd/data/val/class-0/0.png" --json
+prints_json predictions
+prints 'sp ace\nnew'
+finish

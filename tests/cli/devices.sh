@@ -1,0 +1,89 @@
+# Devices: one that is not there, one without enough memory, kernels that do not build or compute, the cache.
+. "$(dirname "$0")/expect.sh"
+make_pair
+make_data
+pair="--teacher teacher --student student --data data --batch 4 --steps 1"
+
+for spec in 99:0 "no such device" ""; do
+    run 4 train $pair --out run --device "$spec"
+    says "\"$spec\"" "There are:"
+    run 4 devices --device "$spec"
+    says "\"$spec\""
+done
+check "a run's folder was made without a device" is_missing run
+OCL_ICD_VENDORS="$work" run 4 devices --json
+OCL_ICD_VENDORS="$work" run 4 devices
+OCL_ICD_VENDORS="$work" run 4 train $pair --out run
+says OpenCL
+
+# Kernels from a folder: missing, not compiling, computing wrong results.
+run 3 train $pair --out run --kernels nowhere
+says nowhere
+cp -R "$kernels" own
+echo 'this is no C' >>own/layer_norm.cl
+run 5 train $pair --out run --kernels own
+says layer_norm.cl driver
+run 0 devices --json --kernels own
+prints '"usable":	false' layer_norm.cl
+sed 's/sqrt(/0.9f * sqrt(/' "$kernels/layer_norm.cl" >own/layer_norm.cl
+run 6 train $pair --out run --kernels own
+says layer_norm driver error allowed
+run 6 train $pair --out run --kernels own
+says layer_norm
+run 0 devices --json --kernels own
+prints '"usable":	false'
+check "a run was left behind" rmdir run
+
+# Memory. PoCL can be told to have less.
+run 7 train $pair --out run --image-size 1400 --batch 65536
+says "would fit"
+run 0 devices
+if grep -q "Portable Computing Language" stdout; then
+    pocl="$pair --device pocl"
+    run 0 train $pocl --out small
+    export POCL_MEMORY_LIMIT=1
+    run 7 train $pocl --out run --image-size 4186
+    says "1024 MiB" --image-size
+    run 7 train $pocl --out run --image-size 112 --batch 2048 --micro-batch 2048
+    says "--micro-batch 2048" "--micro-batch 1024 would fit" device
+    run 0 train $pocl --out run --image-size 112 --batch 1200
+    says "micro-batches of 600"
+    hides error
+    run 7 eval small --device pocl --data data --image-size 6986
+    says device
+    unset POCL_MEMORY_LIMIT
+else
+    skip "a device with little memory: there is no PoCL"
+fi
+
+# The cache: none, no folder, unwritable, full of rubbish, two programs at once. Results never change.
+result()
+{
+    rm -rf run
+    "$@"
+    check "the cache changed a result" cmp -s run/state.safetensors first/state.safetensors
+}
+run 0 train $pair --out first
+result run 0 train $pair --out run --cache-dir ""
+result run 0 train $pair --out run --cache-dir student/config.json
+says student/config.json "not kept"
+result run 0 train $pair --out run --cache-dir fresh
+for file in fresh/programs/*; do
+    case $file in
+    *.bin) printf '\377\377\377\377' | dd of="$file" bs=1 seek=300 conv=notrunc 2>/dev/null ;;
+    *) echo rubbish >"$file" ;;
+    esac
+done
+result run 0 train $pair --out run --cache-dir fresh
+rm -rf fresh
+"$slad" train $pair --out one --cache-dir fresh 2>one.log &
+first=$!
+"$slad" train $pair --out two --cache-dir fresh 2>two.log &
+second=$!
+wait $first
+check "the first of two at once failed" test $? -eq 0
+wait $second
+check "the second of two at once failed" test $? -eq 0
+check "two at once differ" cmp -s one/state.safetensors two/state.safetensors
+result run 0 train $pair --out run --cache-dir fresh
+finish
