@@ -251,7 +251,6 @@ const slad_tensor *slad_attention(slad_record *record, const slad_tensor *qkv, s
     return slad_node_scratch(record, node, panel_elements(&parameters.sizes)) ? out : NULL;
 }
 
-/* Sizes that leave a part of a panel and of a block, and a second use of qkv, so that its gradient is also added to. */
 /* The width of a head in the program under test; 64, as in every DINOv2, where none is. */
 static size_t specialised_head_dim(const slad_record *record)
 {
@@ -261,6 +260,7 @@ static size_t specialised_head_dim(const slad_record *record)
     return head_dim ? (size_t)head_dim : 64;
 }
 
+/* Sizes that leave a part of a panel and of a block, and a second use of qkv, so that its gradient is also added to. */
 static slad_status self_test(slad_context *context, slad_record *record)
 {
     const size_t batch = 2, tokens = 37, heads = 2, width = heads * specialised_head_dim(record);
