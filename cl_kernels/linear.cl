@@ -9,7 +9,7 @@
  * depend on the sizes only, so no device sums in another order because it has more compute units. */
 #include "common.h"
 
-/* Ranks that a work-item of linear_project takes at once; host/ops/linear.c knows it too. */
+/* Ranks that a work-item of linear_project takes at once; host/ops/linear_gradient.c knows it too. */
 #if VECTOR_WIDTH == 16
 #define RANK_WIDTH 16
 typedef float16 rankv;
@@ -29,7 +29,7 @@ typedef float8 rankv;
 #define PROJECT_ROWS 4
 #endif
 
-/* Left columns that linear_outer keeps in registers; host/ops/linear.c knows it too. */
+/* Left columns that linear_outer keeps in registers; host/ops/linear_gradient.c knows it too. */
 #define OUTER_COLUMNS 8
 
 /* Dimension 0: padded rank. Dimension 1: place in the block. Dimension 2: block. Ranks past the end become zero. */

@@ -7,24 +7,30 @@ static const cli_option options[] = {
 };
 static const size_t option_count = sizeof options / sizeof *options;
 
-/* The place-th most probable class of a row; of equal ones the first. */
-static size_t class_at(const float *row, size_t classes, size_t place)
+/* Whether class a comes before class b: it is more probable, or as probable and earlier. */
+static bool comes_before(const float *row, size_t a, size_t b)
 {
-    for (size_t candidate = 0; candidate < classes; candidate++) {
-        size_t before = 0;
-        for (size_t other = 0; other < classes; other++)
-            before += row[other] > row[candidate] || (row[other] == row[candidate] && other < candidate);
-        if (before == place) return candidate;
+    return row[a] > row[b] || (row[a] == row[b] && a < b);
+}
+
+/* The class that follows `previous` in that order; the first of all where previous is `classes`. */
+static size_t next_class(const float *row, size_t classes, size_t previous)
+{
+    size_t best = classes;
+    for (size_t c = 0; c < classes; c++) {
+        if (previous < classes && !comes_before(row, previous, c)) continue;
+        if (best == classes || comes_before(row, c, best)) best = c;
     }
-    return 0;
+    return best < classes ? best : 0;
 }
 
 static cJSON *image_json(const slad_predictions *predictions, const char *path, const float *row, unsigned top)
 {
     cJSON *image = cJSON_CreateObject(), *list = cJSON_CreateArray();
+    size_t index = predictions->classes;
     cJSON_AddStringToObject(image, "image", path);
     for (unsigned place = 0; place < top; place++) {
-        const size_t index = class_at(row, predictions->classes, place);
+        index = next_class(row, predictions->classes, index);
         cJSON *entry = cJSON_CreateObject();
         cJSON_AddNumberToObject(entry, "index", (double)index);
         cJSON_AddStringToObject(entry, "class", predictions->class_names[index]);
@@ -47,8 +53,9 @@ static int print_predictions(const cli_session *session, const slad_predictions 
             continue;
         }
         printf("%s:", paths[i]);
+        size_t index = predictions->classes;
         for (unsigned place = 0; place < top; place++) {
-            const size_t index = class_at(row, predictions->classes, place);
+            index = next_class(row, predictions->classes, index);
             printf("%s %s %.1f %%", place ? "," : "", predictions->class_names[index], 100 * (double)row[index]);
         }
         printf("\n");

@@ -68,6 +68,8 @@ void slad_packed_sizes(const slad_opencl_executor *executor, uint64_t *bytes, ui
     }
 }
 
+_Static_assert(SLAD_MAX_ADAPTERS == 1, "the packing kernel merges one adapter");
+
 static slad_status bind_pack(slad_opencl_executor *executor, slad_packed *packed, slad_gemm_operand weight,
                              slad_launch *launch)
 {

@@ -11,12 +11,6 @@ typedef struct backward_parameters {
     bool accumulate;
 } backward_parameters;
 
-static slad_work work_of_vectors(const slad_launcher *launcher, size_t elements)
-{
-    const size_t width = slad_launcher_features(launcher)->vector_width;
-    return (slad_work){.items = {(elements + width - 1) / width, 1, 1}, .split_axis = 0};
-}
-
 /* gelu: input u, output v */
 
 static slad_status launch_forward(slad_launcher *launcher, const slad_node *node)
@@ -25,7 +19,7 @@ static slad_status launch_forward(slad_launcher *launcher, const slad_node *node
     const size_t elements = slad_tensor_elements(u);
     const slad_operand arguments[] = {SLAD_TENSOR(node->outputs[0]), SLAD_TENSOR(u), SLAD_UINT(elements)};
     return slad_launch_kernel(launcher, &slad_gelu_kernels[FORWARD], "", arguments,
-                              sizeof arguments / sizeof *arguments, work_of_vectors(launcher, elements));
+                              sizeof arguments / sizeof *arguments, slad_work_of_vectors(launcher, elements));
 }
 
 static slad_status reference_forward(slad_host *host, const slad_node *node)
@@ -45,7 +39,7 @@ static slad_status launch_backward(slad_launcher *launcher, const slad_node *nod
     const slad_operand arguments[] = {SLAD_TENSOR(node->outputs[0]), SLAD_TENSOR(node->inputs[0]), SLAD_TENSOR(u),
                                       SLAD_UINT(parameters->accumulate), SLAD_UINT(elements)};
     return slad_launch_kernel(launcher, &slad_gelu_kernels[BACKWARD], "", arguments,
-                              sizeof arguments / sizeof *arguments, work_of_vectors(launcher, elements));
+                              sizeof arguments / sizeof *arguments, slad_work_of_vectors(launcher, elements));
 }
 
 static slad_status reference_backward(slad_host *host, const slad_node *node)

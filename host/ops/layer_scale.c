@@ -11,12 +11,6 @@ typedef struct backward_parameters {
     bool accumulate;
 } backward_parameters;
 
-static slad_work work_of_vectors(const slad_launcher *launcher, size_t elements)
-{
-    const size_t width = slad_launcher_features(launcher)->vector_width;
-    return (slad_work){.items = {(elements + width - 1) / width, 1, 1}, .split_axis = 0};
-}
-
 /* layer_scale: inputs x, z, gamma; output y */
 
 static slad_status launch_forward(slad_launcher *launcher, const slad_node *node)
@@ -32,7 +26,7 @@ static slad_status launch_forward(slad_launcher *launcher, const slad_node *node
         SLAD_UINT(slad_tensor_columns(y)),
     };
     return slad_launch_kernel(launcher, &slad_layer_scale_kernels[FORWARD], "", arguments,
-                              sizeof arguments / sizeof *arguments, work_of_vectors(launcher, elements));
+                              sizeof arguments / sizeof *arguments, slad_work_of_vectors(launcher, elements));
 }
 
 static slad_status reference_forward(slad_host *host, const slad_node *node)
@@ -56,7 +50,7 @@ static slad_status launch_backward(slad_launcher *launcher, const slad_node *nod
         SLAD_UINT(parameters->accumulate), SLAD_UINT(elements), SLAD_UINT(slad_tensor_columns(dy)),
     };
     return slad_launch_kernel(launcher, &slad_layer_scale_kernels[BACKWARD], "", arguments,
-                              sizeof arguments / sizeof *arguments, work_of_vectors(launcher, elements));
+                              sizeof arguments / sizeof *arguments, slad_work_of_vectors(launcher, elements));
 }
 
 static slad_status reference_backward(slad_host *host, const slad_node *node)
@@ -83,7 +77,7 @@ static slad_status launch_residual(slad_launcher *launcher, const slad_node *nod
     const size_t elements = slad_tensor_elements(dy);
     const slad_operand arguments[] = {SLAD_TENSOR(node->outputs[0]), SLAD_TENSOR(dy), SLAD_UINT(elements)};
     return slad_launch_kernel(launcher, &slad_layer_scale_kernels[RESIDUAL], "", arguments,
-                              sizeof arguments / sizeof *arguments, work_of_vectors(launcher, elements));
+                              sizeof arguments / sizeof *arguments, slad_work_of_vectors(launcher, elements));
 }
 
 static slad_status reference_residual(slad_host *host, const slad_node *node)

@@ -46,3 +46,9 @@ bool slad_check_frozen(slad_record *record, const char *operation, const slad_te
     }
     return true;
 }
+
+slad_work slad_work_of_vectors(const slad_launcher *launcher, size_t elements)
+{
+    const size_t width = slad_launcher_features(launcher)->vector_width;
+    return (slad_work){.items = {(elements + width - 1) / width, 1, 1}, .split_axis = 0};
+}

@@ -1,9 +1,9 @@
-/* Checks of operands that several operations share. Each returns false on a record that has failed, after making it
+/* What several operations share. Each check returns false on a record that has failed, after making it
  * fail where the operand does not fit. `operation` is a name for the message. */
 #ifndef SLAD_OPS_OPERANDS_H
 #define SLAD_OPS_OPERANDS_H
 
-#include "graph/record.h"
+#include "graph/launcher.h"
 
 /* An operand that must be there, contiguous and of floats: of `rank` sizes, or, with rank 0, of at least one. */
 bool slad_check_operand(slad_record *record, const char *operation, const slad_tensor *tensor, unsigned rank);
@@ -16,5 +16,8 @@ bool slad_check_same_size(slad_record *record, const char *operation, const slad
  * one is SLAD_ERROR_USAGE. */
 bool slad_check_frozen(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
                        size_t columns);
+
+/* One work-item a vector of the device's width, the last perhaps partial. */
+slad_work slad_work_of_vectors(const slad_launcher *launcher, size_t elements);
 
 #endif
