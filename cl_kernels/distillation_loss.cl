@@ -1,6 +1,8 @@
 /* The losses of both models and their gradients with respect to the logits, in one pass over each image's row:
- *   CE = log sum exp(z) - z_label,                          dz = softmax(z) - onehot(label);
- *   tau^2 KL(p || q), p = softmax(z_T / tau), q = softmax(z_S / tau), dz_S = tau (q - p), dz_T = 0 (teacher detached).
+ *   CE = -sum t log softmax(z), t = (1 - e) onehot + e / classes,     dz = softmax(z) - t;
+ *   KL(p || q), p = softmax(z_T / tau), q = softmax(z_S / tau),       tau dz_S = q - p, tau dz_T = p (l - mean_p l);
+ *   KL(q || p),                                                       tau dz_S = -q (l - mean_q l), tau dz_T = p - q;
+ * with l = log p - log q and its means under p and q. dz_T of the KL is left out where the teacher is detached.
  * Rows are short (a thousand classes at most, tens of images), so elements are taken one by one. */
 #include "common.h"
 
@@ -22,6 +24,7 @@ typedef struct normaliser {
     float largest;
     float log_sum;          /* log sum exp(z - largest) */
     float softened_log_sum; /* log sum exp((z - largest) / tau) */
+    float mean;             /* of z - largest */
 } normaliser;
 
 GROUP_FUNCTION normaliser normalise(__global const float *z, const uint classes,
@@ -31,14 +34,59 @@ GROUP_FUNCTION normaliser normalise(__global const float *z, const uint classes,
     float part = -FLT_MAX;
     for (uint c = ROW_LANE; c < classes; c += ROW_LANES) part = fmax(part, z[c]);
     n.largest = row_max(part, scratch);
-    float sum = 0.0f, softened = 0.0f;
+    float sum = 0.0f, softened = 0.0f, total = 0.0f;
     for (uint c = ROW_LANE; c < classes; c += ROW_LANES) {
-        sum += exp(z[c] - n.largest);
-        softened += exp((z[c] - n.largest) * inverse_tau);
+        const float shifted = z[c] - n.largest;
+        sum += exp(shifted);
+        softened += exp(shifted * inverse_tau);
+        total += shifted;
     }
     n.log_sum = log(row_sum(sum, scratch));
     n.softened_log_sum = log(row_sum(softened, scratch));
+    n.mean = row_sum(total, scratch) / (float)classes;
     return n;
+}
+
+/* log softmax(z / tau) of one logit. */
+static inline float softened_log(const float z, const normaliser n, const float inverse_tau)
+{
+    return (z - n.largest) * inverse_tau - n.softened_log_sum;
+}
+
+/* A label that is no class counts as the largest logit's. */
+static inline float cross_entropy(__global const float *z, const uint classes, const uint label, const float smoothing,
+                                  const normaliser n)
+{
+    const float shifted = label < classes ? z[label] - n.largest : 0.0f;
+    /* Without smoothing a logit of minus infinity must not count. */
+    return n.log_sum - (1.0f - smoothing) * shifted - (smoothing > 0.0f ? smoothing * n.mean : 0.0f);
+}
+
+/* The divergence of two rows, with the factors of its directions, and the means of log p - log q under p and q. */
+typedef struct divergence {
+    float value, under_teacher, under_student;
+} divergence;
+
+GROUP_FUNCTION divergence diverge(__global const float *student_z, const normaliser student,
+                                  __global const float *teacher_z, const normaliser teacher, const uint classes,
+                                  const float inverse_tau, const float forward, const float reverse SCRATCH_PARAMETER)
+{
+    float value = 0.0f, under_teacher = 0.0f, under_student = 0.0f;
+    for (uint c = ROW_LANE; c < classes; c += ROW_LANES) {
+        const float log_q = softened_log(student_z[c], student, inverse_tau);
+        const float log_p = softened_log(teacher_z[c], teacher, inverse_tau);
+        const float p = exp(log_p), q = exp(log_q), ratio = log_p - log_q;
+        /* The differences q - p sum to 0. With them a rounding error of the normalisers, which tau^2 would magnify,
+         * cancels to first order. */
+        value += forward * (p * ratio + (q - p)) - reverse * (q * ratio + (q - p));
+        under_teacher += p * ratio;
+        under_student += q * ratio;
+    }
+    divergence d;
+    d.value = row_sum(value, scratch);
+    d.under_teacher = row_sum(under_teacher, scratch);
+    d.under_student = row_sum(under_student, scratch);
+    return d;
 }
 
 /* Whether the first of the largest logits is the label's; never where the loss is NaN. */
@@ -52,20 +100,18 @@ GROUP_FUNCTION float is_right(__global const float *z, const uint classes, const
     return first == (float)label && is_finite(loss) ? 1.0f : 0.0f;
 }
 
-/* terms [rows, 4]: CE of student and teacher, tau^2 KL, 0, each times its weight; right [rows, 2] likewise.
- * Dimension 0: the lanes of a row. Dimension 1: row. */
-__kernel void distillation_loss(__global float *restrict terms, const uint terms_offset, __global float *restrict right,
-                                const uint right_offset, __global float *restrict student_dz,
-                                const uint student_dz_offset, __global float *restrict teacher_dz,
-                                const uint teacher_dz_offset, __global const float *restrict student_z,
-                                const uint student_z_offset, __global const float *restrict teacher_z,
-                                const uint teacher_z_offset, __global const int *restrict labels,
-                                const uint labels_offset, __global const float *restrict task_weights,
-                                const uint task_weights_offset, __global const float *restrict kl_weights,
-                                const uint kl_weights_offset, __global const float *restrict step_values,
-                                const uint step_values_offset, const uint rows, const uint classes,
-                                const uint has_student, const uint has_teacher, const float alpha_student,
-                                const float alpha_teacher, const float alpha_kl, const float tau)
+/* terms [rows, 4]: CE of student and teacher, forward KL(p || q) + reverse KL(q || p), 0, each times its weight; right
+ * [rows, 2] likewise. Dimension 0: the lanes of a row. Dimension 1: row. */
+__kernel void distillation_loss(
+    __global float *restrict terms, const uint terms_offset, __global float *restrict right, const uint right_offset,
+    __global float *restrict student_dz, const uint student_dz_offset, __global float *restrict teacher_dz,
+    const uint teacher_dz_offset, __global const float *restrict student_z, const uint student_z_offset,
+    __global const float *restrict teacher_z, const uint teacher_z_offset, __global const int *restrict labels,
+    const uint labels_offset, __global const float *restrict task_weights, const uint task_weights_offset,
+    __global const float *restrict kl_weights, const uint kl_weights_offset, __global const float *restrict step_values,
+    const uint step_values_offset, const uint rows, const uint classes, const uint has_student, const uint has_teacher,
+    const uint kl_reaches_teacher, const float alpha_student, const float alpha_teacher, const float alpha_kl,
+    const float tau, const float forward, const float reverse, const float smoothing)
 {
     ROW_SCRATCH(scratch);
     /* All lanes reach all reductions: a row past the end is worked as a copy of the last, and a model that is not there
@@ -85,39 +131,40 @@ __kernel void distillation_loss(__global float *restrict terms, const uint terms
 
     const normaliser student = normalise(student_row, classes, inverse_tau SCRATCH_ARGUMENT);
     const normaliser teacher = normalise(teacher_row, classes, inverse_tau SCRATCH_ARGUMENT);
-    const float student_loss = student.log_sum - (label < classes ? student_row[label] - student.largest : 0.0f);
-    const float teacher_loss = teacher.log_sum - (label < classes ? teacher_row[label] - teacher.largest : 0.0f);
+    const float student_loss = cross_entropy(student_row, classes, label, smoothing, student);
+    const float teacher_loss = cross_entropy(teacher_row, classes, label, smoothing, teacher);
     const float student_right = is_right(student_row, classes, label, student.largest, student_loss SCRATCH_ARGUMENT);
     const float teacher_right = is_right(teacher_row, classes, label, teacher.largest, teacher_loss SCRATCH_ARGUMENT);
 
-    const int both = has_student && has_teacher && wanted_row < rows;
-    float kl = 0.0f;
-    for (uint c = ROW_LANE; wanted_row < rows && c < classes; c += ROW_LANES) {
-        const float hot = c == label ? 1.0f : 0.0f;
-        const float student_shifted = student_row[c] - student.largest;
-        const float teacher_shifted = teacher_row[c] - teacher.largest;
-        float gradient = alpha_student * weight * (exp(student_shifted - student.log_sum) - hot);
+    const divergence kl =
+        diverge(student_row, student, teacher_row, teacher, classes, inverse_tau, forward, reverse SCRATCH_ARGUMENT);
+    if (wanted_row >= rows) return;
+
+    const int both = has_student && has_teacher;
+    const float kl_slope = alpha_kl * kl_weight * inverse_tau, everywhere = smoothing / (float)classes;
+    for (uint c = ROW_LANE; c < classes; c += ROW_LANES) {
+        const float target = (c == label ? 1.0f - smoothing : 0.0f) + everywhere;
+        float student_slope =
+            alpha_student * weight * (exp(student_row[c] - student.largest - student.log_sum) - target);
+        float teacher_slope =
+            alpha_teacher * weight * (exp(teacher_row[c] - teacher.largest - teacher.log_sum) - target);
         if (both) {
-            const float log_q = student_shifted * inverse_tau - student.softened_log_sum;
-            const float log_p = teacher_shifted * inverse_tau - teacher.softened_log_sum;
-            const float p = exp(log_p), difference = exp(log_q) - p;
-            /* The differences sum to 0. With them a rounding error of the normalisers, which tau^2 would magnify, cancels
-             * to first order. */
-            kl += p * (log_p - log_q) + difference;
-            gradient += alpha_kl * tau * kl_weight * difference;
+            const float log_q = softened_log(student_row[c], student, inverse_tau);
+            const float log_p = softened_log(teacher_row[c], teacher, inverse_tau);
+            const float p = exp(log_p), q = exp(log_q), ratio = log_p - log_q;
+            student_slope += kl_slope * (forward * (q - p) - reverse * q * (ratio - kl.under_student));
+            if (kl_reaches_teacher)
+                teacher_slope += kl_slope * (forward * p * (ratio - kl.under_teacher) + reverse * (p - q));
         }
-        if (has_student) student_dz[student_dz_offset + place + c] = gradient;
-        if (has_teacher)
-            teacher_dz[teacher_dz_offset + place + c] =
-                alpha_teacher * weight * (exp(teacher_shifted - teacher.log_sum) - hot);
+        if (has_student) student_dz[student_dz_offset + place + c] = student_slope;
+        if (has_teacher) teacher_dz[teacher_dz_offset + place + c] = teacher_slope;
     }
-    kl = row_sum(kl, scratch);
-    if (ROW_LANE != 0 || wanted_row >= rows) return;
+    if (ROW_LANE != 0) return;
     terms += terms_offset + (size_t)row * 4;
     right += right_offset + (size_t)row * 2;
     terms[0] = has_student ? weight * student_loss : 0.0f;
     terms[1] = has_teacher ? weight * teacher_loss : 0.0f;
-    terms[2] = both ? kl_weight * tau * tau * kl : 0.0f;
+    terms[2] = both ? kl_weight * kl.value : 0.0f;
     terms[3] = 0.0f;
     right[0] = has_student ? weight * student_right : 0.0f;
     right[1] = has_teacher ? weight * teacher_right : 0.0f;

@@ -151,4 +151,34 @@ static inline float *joint_expected(joint *test, const char *what, const char *n
     return fixture_read(test->own, test->fixture, full, count);
 }
 
+/* The micro-batch phase over the first batch, after which the gradients of step 0 can be read. */
+static inline void joint_forward_and_backward(joint *test)
+{
+    slad_trainer *trainer = test->trainer;
+    const slad_pass *pass = &trainer->training;
+    const slad_batch batch = joint_batch(test, 0);
+    float values[SLAD_STEP_VALUES] = {0};
+    values[SLAD_STEP_INVERSE_TASK] = values[SLAD_STEP_INVERSE_KL] = 1.0f / JOINT_BATCH;
+    slad_executor *executor = trainer->executor;
+    assert_int_equal(slad_executor_write(executor, NULL, trainer->step_values, values), SLAD_OK);
+    assert_int_equal(slad_executor_write(executor, pass->record, pass->pixels, batch.pixel_values), SLAD_OK);
+    assert_int_equal(slad_executor_write(executor, pass->record, pass->labels, batch.labels), SLAD_OK);
+    assert_int_equal(slad_executor_write(executor, pass->record, pass->task_weights, batch.task_weights), SLAD_OK);
+    assert_int_equal(slad_executor_write(executor, pass->record, pass->kl_weights, batch.kl_weights), SLAD_OK);
+    assert_int_equal(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH), SLAD_OK);
+}
+
+/* The largest error of a tensor, relative to the root mean square of what is expected of it. */
+static inline double joint_error(const float *measured, const float *expected, size_t count)
+{
+    double worst = 0, squares = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(isfinite(measured[i]));
+        worst = fmax(worst, fabs((double)measured[i] - (double)expected[i]));
+        squares += (double)expected[i] * (double)expected[i];
+    }
+    assert_true(squares > 0);
+    return worst / sqrt(squares / (double)count);
+}
+
 #endif

@@ -20,13 +20,14 @@ typedef struct loss_case {
     size_t rows, classes;
     slad_distillation parameters;
     bool no_student, no_teacher;
-    bool teacher_gradient;                        /* then the KL must be left out of the differences */
+    bool teacher_gradient;                        /* check the teacher's; the student's too if the KL reaches both */
     const float *student, *teacher;               /* NULL: random */
     const int32_t *labels;                        /* NULL: random */
     const float *task, *kl;                       /* NULL: ones */
     const float *terms, *sums, *student_gradient; /* expected, or NULL */
-    double gradient_tolerance;                    /* 0: 1e-5 */
-    bool twice;                                   /* two losses add to the same sums */
+    const float *teacher_gradient_values;
+    double gradient_tolerance; /* 0: 1e-5 */
+    bool twice;                /* two losses add to the same sums */
 } loss_case;
 
 static float ones[MOST];
@@ -49,9 +50,11 @@ static void build(operation_check *check, const void *parameters)
     float step_values[SLAD_STEP_VALUES] = {inverse_sum(task, test->rows), inverse_sum(kl, test->rows)};
     const operation_values random = operation_normal(0.3, 2);
     const slad_tensor *student = NULL, *teacher = NULL;
+    /* Differences see through a detachment: then only one model moves, and the KL is left out for the teacher. */
+    const bool reached = test->parameters.kl_reaches_teacher, teacher_only = test->teacher_gradient && !reached;
     if (!test->no_student)
-        student = operation_tensor(check, test->teacher_gradient ? OPERATION_INPUT : OPERATION_GRADIENT, "student", 2,
-                                   logits, test->student ? operation_given(test->student) : random);
+        student = operation_tensor(check, teacher_only ? OPERATION_INPUT : OPERATION_GRADIENT, "student", 2, logits,
+                                   test->student ? operation_given(test->student) : random);
     if (!test->no_teacher)
         teacher = operation_tensor(check, test->teacher_gradient ? OPERATION_GRADIENT : OPERATION_INPUT, "teacher", 2,
                                    logits, test->teacher ? operation_given(test->teacher) : random);
@@ -63,13 +66,14 @@ static void build(operation_check *check, const void *parameters)
     const slad_tensor *steps = operation_tensor(check, OPERATION_STATE, "step_values", 1,
                                                 (const size_t[]){SLAD_STEP_VALUES}, operation_given(step_values));
     const slad_tensor *accumulators = operation_tensor(check, OPERATION_STATE, "sums", 1, sums, operation_normal(0, 0));
-    const double weights[] = {test->parameters.alpha_student, test->parameters.alpha_teacher, test->parameters.alpha_kl,
-                              0};
+    const double weights[] = {test->parameters.alpha_student, test->parameters.alpha_teacher,
+                              teacher_only ? 0 : test->parameters.alpha_kl, 0};
     if (test->terms) operation_expect(check, "terms", test->terms, 1e-5);
     if (test->sums) operation_expect(check, "sums", test->sums, 1e-5);
     if (test->student_gradient)
         operation_expect(check, "dstudent", test->student_gradient,
                          test->gradient_tolerance > 0 ? test->gradient_tolerance : 1e-5);
+    if (test->teacher_gradient_values) operation_expect(check, "dteacher", test->teacher_gradient_values, 1e-5);
     operation_loss(check,
                    slad_distillation_loss(record, student, teacher, labels, task_weights, kl_weights, steps,
                                           accumulators, &test->parameters),
@@ -89,7 +93,7 @@ static void run(void **state, loss_case test)
     operation_run(*state, &(operation_case){.name = name, .build = build, .parameters = &test, .tolerance = 2e-5});
 }
 
-static const slad_distillation even = {1, 1, 1, 2};
+static const slad_distillation even = {.alpha_student = 1, .alpha_teacher = 1, .alpha_kl = 1, .tau = 2};
 
 static void every_number_of_classes(void **state)
 {
@@ -109,15 +113,23 @@ static void every_temperature(void **state)
 {
     static const double tau[] = {0.5, 1, 2, 4, 20};
     for (size_t i = 0; i < sizeof tau / sizeof *tau; i++)
-        run(state, (loss_case){.rows = 5, .classes = 23, .parameters = {0.7, 0.4, 1.3, tau[i]}});
+        run(state,
+            (loss_case){.rows = 5,
+                        .classes = 23,
+                        .parameters = {.alpha_student = 0.7, .alpha_teacher = 0.4, .alpha_kl = 1.3, .tau = tau[i]}});
 }
 
 static void teacher_gradient_is_that_of_its_cross_entropy(void **state)
 {
-    run(state, (loss_case){.rows = 5, .classes = 23, .parameters = {0.7, 1.4, 0, 2}, .teacher_gradient = true});
-    run(state,
-        (loss_case){
-            .rows = 5, .classes = 23, .parameters = {0, 1.4, 0, 2}, .no_student = true, .teacher_gradient = true});
+    run(state, (loss_case){.rows = 5,
+                           .classes = 23,
+                           .parameters = {.alpha_student = 0.7, .alpha_teacher = 1.4, .alpha_kl = 1.3, .tau = 2},
+                           .teacher_gradient = true});
+    run(state, (loss_case){.rows = 5,
+                           .classes = 23,
+                           .parameters = {.alpha_student = 0, .alpha_teacher = 1.4, .alpha_kl = 0, .tau = 2},
+                           .no_student = true,
+                           .teacher_gradient = true});
 }
 
 static void student_alone(void **state)
@@ -127,8 +139,12 @@ static void student_alone(void **state)
 
 static void alphas_of_zero(void **state)
 {
-    run(state, (loss_case){.rows = 4, .classes = 9, .parameters = {0, 0, 1, 2}});
-    run(state, (loss_case){.rows = 4, .classes = 9, .parameters = {1, 0, 0, 2}});
+    run(state, (loss_case){.rows = 4,
+                           .classes = 9,
+                           .parameters = {.alpha_student = 0, .alpha_teacher = 0, .alpha_kl = 1, .tau = 2}});
+    run(state, (loss_case){.rows = 4,
+                           .classes = 9,
+                           .parameters = {.alpha_student = 1, .alpha_teacher = 0, .alpha_kl = 0, .tau = 2}});
 }
 
 /* Probabilities 1/4, 3/4 of the student, 1/2, 1/2 of the teacher; the second image counts three times the first. */
@@ -147,7 +163,7 @@ static void worked_example(void **state)
                               0.75f * 0.75f + 0.125f};
     run(state, (loss_case){.rows = 2,
                            .classes = 2,
-                           .parameters = {1, 1, 1, 1},
+                           .parameters = {.alpha_student = 1, .alpha_teacher = 1, .alpha_kl = 1, .tau = 1},
                            .student = student,
                            .teacher = teacher,
                            .labels = labels,
@@ -158,6 +174,95 @@ static void worked_example(void **state)
                            .student_gradient = gradient});
 }
 
+static const double directions[] = {0, 0.5, 1}; /* forward, symmetric, reverse */
+
+/* Both gradients against differences, in every direction, with tau^2 and without. */
+static void every_direction_reaching_both(void **state)
+{
+    for (size_t i = 0; i < 2 * sizeof directions / sizeof *directions; i++)
+        run(state, (loss_case){.rows = 5,
+                               .classes = 23,
+                               .parameters = {.alpha_student = 0.7,
+                                              .alpha_teacher = 0.4,
+                                              .alpha_kl = 1.3,
+                                              .tau = 3,
+                                              .kl_reverse = directions[i / 2],
+                                              .kl_reaches_teacher = true,
+                                              .kl_without_tau2 = i % 2},
+                               .teacher_gradient = true});
+}
+
+/* The student's is the same; the teacher's is that of its cross entropy. */
+static void every_direction_detached(void **state)
+{
+    for (size_t i = 0; i < 2 * sizeof directions / sizeof *directions; i++)
+        run(state, (loss_case){.rows = 5,
+                               .classes = 23,
+                               .parameters = {.alpha_student = 0.7,
+                                              .alpha_teacher = 0.4,
+                                              .alpha_kl = 1.3,
+                                              .tau = 2,
+                                              .kl_reverse = directions[i / 2]},
+                               .teacher_gradient = i % 2});
+}
+
+static void every_smoothing(void **state)
+{
+    static const double smoothing[] = {0.1, 0.5, 1};
+    static const float task[] = {0, 1, 0.5f, 2}, kl[] = {1, 0, 1, 1};
+    static const int32_t labels[] = {-1, 2, 0, 4}; /* an image without a label counts for nothing here too */
+    for (size_t i = 0; i < sizeof smoothing / sizeof *smoothing; i++)
+        run(state, (loss_case){.rows = 4,
+                               .classes = 6,
+                               .parameters = {.alpha_student = 0.7,
+                                              .alpha_teacher = 0.4,
+                                              .alpha_kl = 1.3,
+                                              .tau = 2,
+                                              .label_smoothing = smoothing[i],
+                                              .kl_reaches_teacher = true},
+                               .teacher_gradient = true,
+                               .labels = labels,
+                               .task = task,
+                               .kl = kl});
+}
+
+/* Probabilities q = 1/4, 3/4 of the student, p = 1/2, 1/2 of the teacher; label 1, of which smoothing 0.2 leaves 0.9.
+ * log p / q = log 2, log 2/3; their mean under q is -KL(q || p). */
+static void worked_options(void **state)
+{
+    static const float student[] = {0, 1.0986123f}, teacher[] = {5, 5};
+    static const int32_t labels[] = {1};
+    const double ratio[] = {log(2.0), log(2.0 / 3.0)}, q[] = {0.25, 0.75};
+    const double forward = 0.5 * (ratio[0] + ratio[1]), reverse = -(q[0] * ratio[0] + q[1] * ratio[1]);
+    const double smoothed = 0.1 * log(4.0) + 0.9 * log(4.0 / 3.0);
+    for (size_t i = 0; i < sizeof directions / sizeof *directions; i++) {
+        const double r = directions[i], divergence = (1 - r) * forward + r * reverse;
+        const float terms[] = {(float)smoothed, (float)log(2.0), (float)divergence, 0};
+        float student_gradient[2], teacher_gradient[2];
+        for (size_t c = 0; c < 2; c++) {
+            const double target = c ? 0.9 : 0.1;
+            student_gradient[c] = (float)(q[c] - target + (1 - r) * (q[c] - 0.5) - r * q[c] * (ratio[c] + reverse));
+            teacher_gradient[c] = (float)(0.5 - target + (1 - r) * 0.5 * (ratio[c] - forward) + r * (0.5 - q[c]));
+        }
+        run(state, (loss_case){.rows = 1,
+                               .classes = 2,
+                               .parameters = {.alpha_student = 1,
+                                              .alpha_teacher = 1,
+                                              .alpha_kl = 1,
+                                              .tau = 1,
+                                              .label_smoothing = 0.2,
+                                              .kl_reverse = r,
+                                              .kl_reaches_teacher = true},
+                               .teacher_gradient = true,
+                               .student = student,
+                               .teacher = teacher,
+                               .labels = labels,
+                               .terms = terms,
+                               .student_gradient = student_gradient,
+                               .teacher_gradient_values = teacher_gradient});
+    }
+}
+
 static void sums_of_several_losses_add_up(void **state)
 {
     static const float student[] = {0, 1.0986123f}, teacher[] = {1.0986123f, 0};
@@ -166,7 +271,7 @@ static void sums_of_several_losses_add_up(void **state)
     const float sums[SLAD_ACCUMULATORS] = {(float)(2 * log(4.0 / 3.0)), (float)log(4.0), (float)divergence, 2, 0};
     run(state, (loss_case){.rows = 1,
                            .classes = 2,
-                           .parameters = {1, 1, 1, 1},
+                           .parameters = {.alpha_student = 1, .alpha_teacher = 1, .alpha_kl = 1, .tau = 1},
                            .student = student,
                            .teacher = teacher,
                            .labels = labels,
@@ -183,7 +288,7 @@ static void large_temperature_is_logit_matching(void **state)
     const float gradient[] = {-0.5f / 3, -2.0f / 3, 2.5f / 3};
     const loss_case test = {.rows = 1,
                             .classes = 3,
-                            .parameters = {0, 0, 1, 100},
+                            .parameters = {.alpha_student = 0, .alpha_teacher = 0, .alpha_kl = 1, .tau = 100},
                             .student = student,
                             .teacher = teacher,
                             .labels = labels,
@@ -207,7 +312,7 @@ static void equal_models_do_not_diverge(void **state)
     }
     run(state, (loss_case){.rows = 3,
                            .classes = 40,
-                           .parameters = {0, 0, 1, 2},
+                           .parameters = {.alpha_student = 0, .alpha_teacher = 0, .alpha_kl = 1, .tau = 2},
                            .student = logits,
                            .teacher = logits,
                            .labels = labels,
@@ -266,12 +371,16 @@ static void run_kernel(operation_bench *bench, const edge *test, float *terms, f
         OPERATION_UINT(4),
         OPERATION_UINT(1),
         OPERATION_UINT(1),
+        OPERATION_UINT(0),
         OPERATION_FLOAT(1),
         OPERATION_FLOAT(1),
         OPERATION_FLOAT(1),
         OPERATION_FLOAT(2),
+        OPERATION_FLOAT(4),
+        OPERATION_FLOAT(0),
+        OPERATION_FLOAT(0),
     };
-    operation_launch(bench, &slad_distillation_loss_kernels[0], "", arguments, 18,
+    operation_launch(bench, &slad_distillation_loss_kernels[0], "", arguments, sizeof arguments / sizeof *arguments,
                      (slad_work){.items = {bench->device->features.row_lanes, 2}, .split_axis = 1});
 }
 
@@ -317,7 +426,11 @@ static void build_misfit(operation_check *check, const void *parameters)
     const slad_tensor *weights = operation_tensor(check, OPERATION_INPUT, "weights", 1, &four, one);
     const slad_tensor *step_values = operation_tensor(check, OPERATION_STATE, "step_values", 1, &steps, one);
     const slad_tensor *accumulators = operation_tensor(check, OPERATION_STATE, "sums", 1, &sums, one);
-    const slad_distillation losses = {1, 1, 1, kind == 4 ? 0 : 2};
+    const slad_distillation losses = {.alpha_student = 1,
+                                      .alpha_teacher = 1,
+                                      .alpha_kl = 1,
+                                      .tau = kind == 4 ? 0 : 2,
+                                      .label_smoothing = kind == 5 ? 1.5 : 0};
     assert_null(slad_distillation_loss(record, kind == 0 ? NULL : student, kind == 0 ? NULL : teacher,
                                        kind == 2 ? weights : labels, weights, weights, step_values, accumulators,
                                        &losses));
@@ -325,11 +438,12 @@ static void build_misfit(operation_check *check, const void *parameters)
 
 static void misfits_are_named(void **state)
 {
-    static const char *const parts[] = {"no logits", "student [4, 3], teacher [4, 5]", "vectors of 4 images",
-                                        "accumulators [8]", "tau must be above 0"};
-    for (int kind = 0; kind < 5; kind++) {
+    static const char *const parts[] = {"no logits",           "student [4, 3], teacher [4, 5]",
+                                        "vectors of 4 images", "accumulators [8]",
+                                        "tau must be above 0", "smoothing must lie in 0 to 1, not 1.5"};
+    for (int kind = 0; kind < 6; kind++) {
         const operation_case test = {.name = "misfit", .build = build_misfit, .parameters = &kind};
-        operation_expect_failure(*state, &test, kind == 4 ? SLAD_ERROR_USAGE : SLAD_ERROR_INTERNAL, parts[kind]);
+        operation_expect_failure(*state, &test, kind >= 4 ? SLAD_ERROR_USAGE : SLAD_ERROR_INTERNAL, parts[kind]);
     }
 }
 
@@ -349,6 +463,10 @@ int main(void)
         cmocka_unit_test(student_alone),
         cmocka_unit_test(alphas_of_zero),
         cmocka_unit_test(worked_example),
+        cmocka_unit_test(every_direction_reaching_both),
+        cmocka_unit_test(every_direction_detached),
+        cmocka_unit_test(every_smoothing),
+        cmocka_unit_test(worked_options),
         cmocka_unit_test(sums_of_several_losses_add_up),
         cmocka_unit_test(large_temperature_is_logit_matching),
         cmocka_unit_test(equal_models_do_not_diverge),

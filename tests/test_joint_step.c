@@ -1,43 +1,14 @@
 /* Every gradient of one step, of each method, against PyTorch. */
 #include "joint_fixture.h"
 
-/* Largest error of a gradient, relative to the root mean square of the tensor's own. */
-#define BOUND 2e-4
-
-static void forward_and_backward(joint *test)
-{
-    slad_trainer *trainer = test->trainer;
-    const slad_pass *pass = &trainer->training;
-    const slad_batch batch = joint_batch(test, 0);
-    float values[SLAD_STEP_VALUES] = {0};
-    values[SLAD_STEP_INVERSE_TASK] = values[SLAD_STEP_INVERSE_KL] = 1.0f / JOINT_BATCH;
-    slad_executor *executor = trainer->executor;
-    assert_int_equal(slad_executor_write(executor, NULL, trainer->step_values, values), SLAD_OK);
-    assert_int_equal(slad_executor_write(executor, pass->record, pass->pixels, batch.pixel_values), SLAD_OK);
-    assert_int_equal(slad_executor_write(executor, pass->record, pass->labels, batch.labels), SLAD_OK);
-    assert_int_equal(slad_executor_write(executor, pass->record, pass->task_weights, batch.task_weights), SLAD_OK);
-    assert_int_equal(slad_executor_write(executor, pass->record, pass->kl_weights, batch.kl_weights), SLAD_OK);
-    assert_int_equal(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH), SLAD_OK);
-}
-
-static double relative_error(const float *measured, const float *expected, size_t count)
-{
-    double worst = 0, squares = 0;
-    for (size_t i = 0; i < count; i++) {
-        assert_true(isfinite(measured[i]));
-        worst = fmax(worst, fabs((double)measured[i] - (double)expected[i]));
-        squares += (double)expected[i] * (double)expected[i];
-    }
-    assert_true(squares > 0);
-    return worst / sqrt(squares / (double)count);
-}
+#define BOUND 2e-4 /* of joint_error */
 
 static void check_method(scratch *own, slad_method method, bool like_a_gpu)
 {
     joint test;
     double worst = 0;
     joint_open_with(&test, own, joint_options(method), like_a_gpu);
-    forward_and_backward(&test);
+    joint_forward_and_backward(&test);
     const size_t trained = slad_store_trained_count(test.trainer->store);
     for (size_t i = 0; i < trained; i++) {
         const slad_tensor *tensor = slad_store_trained_at(test.trainer->store, i)->tensor;
@@ -48,7 +19,7 @@ static void check_method(scratch *own, slad_method method, bool like_a_gpu)
         assert_non_null(measured);
         assert_int_equal(slad_executor_read_slab(test.trainer->executor, tensor, SLAD_SLAB_GRADIENT, measured),
                          SLAD_OK);
-        const double error = relative_error(measured, expected, count);
+        const double error = joint_error(measured, expected, count);
         if (!(error <= BOUND)) fail_msg("%s: the gradient of %s is off by %.3g", test.method, tensor->name, error);
         worst = fmax(worst, error);
         free(measured);

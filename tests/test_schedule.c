@@ -75,6 +75,34 @@ static void test_presets(void **state)
     assert_message(own, "--share");
 }
 
+static void refuse(scratch *own, slad_train_options options, const char *part)
+{
+    assert_int_equal(slad_train_options_check(own->context, &options), SLAD_ERROR_USAGE);
+    assert_message(own, part);
+}
+
+/* The convex loss shares a weight of 1 between labels and teacher: nothing else may claim to weigh them. */
+static void test_convex(void **state)
+{
+    scratch *own = *state;
+    slad_train_options options = slad_train_options_default(), other;
+    assert_int_equal(slad_train_options_set(own->context, &options, "loss", "convex"), SLAD_OK);
+    assert_int_equal(slad_train_options_set(own->context, &options, "alpha-kl", "0.3"), SLAD_OK);
+    assert_int_equal(slad_train_options_check(own->context, &options), SLAD_OK);
+    other = options;
+    other.alpha_kl = 1.5;
+    refuse(own, other, "--alpha-kl must lie in 0 to 1");
+    other = options;
+    other.alpha_student = 0.5;
+    refuse(own, other, "--alpha-student");
+    other = options;
+    slad_train_options_set_method(&other, SLAD_METHOD_LORA);
+    refuse(own, other, "--loss convex");
+    other = slad_train_options_default();
+    other.label_smoothing = 1.01;
+    refuse(own, other, "--label-smoothing");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -82,6 +110,7 @@ int main(void)
         cmocka_unit_test(test_others),
         cmocka_unit_test_setup_teardown(test_option_table, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_presets, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_convex, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,17 @@ static slad_status gradient(slad_record *record, const slad_node *node)
     return slad_record_status(record);
 }
 
+/* What the two directions of the KL are multiplied by. */
+static double forward_factor(const slad_distillation *parameters)
+{
+    return (1 - parameters->kl_reverse) * (parameters->kl_without_tau2 ? 1 : parameters->tau * parameters->tau);
+}
+
+static double reverse_factor(const slad_distillation *parameters)
+{
+    return parameters->kl_reverse * (parameters->kl_without_tau2 ? 1 : parameters->tau * parameters->tau);
+}
+
 static slad_status launch(slad_launcher *launcher, const slad_node *node)
 {
     const slad_distillation *parameters = node->parameters;
@@ -51,10 +62,14 @@ static slad_status launch(slad_launcher *launcher, const slad_node *node)
         SLAD_UINT(classes),
         SLAD_UINT(inputs[STUDENT] != NULL),
         SLAD_UINT(inputs[TEACHER] != NULL),
+        SLAD_UINT(parameters->kl_reaches_teacher),
         SLAD_FLOAT(parameters->alpha_student),
         SLAD_FLOAT(parameters->alpha_teacher),
         SLAD_FLOAT(parameters->alpha_kl),
         SLAD_FLOAT(parameters->tau),
+        SLAD_FLOAT(forward_factor(parameters)),
+        SLAD_FLOAT(reverse_factor(parameters)),
+        SLAD_FLOAT(parameters->label_smoothing),
     };
     const slad_operand sum[] = {SLAD_TENSOR(node->outputs[ACCUMULATORS]), SLAD_TENSOR(terms), SLAD_TENSOR(right),
                                 SLAD_UINT(rows)};
@@ -81,6 +96,10 @@ static slad_status reference(slad_host *host, const slad_node *node)
         .alpha_teacher = parameters->alpha_teacher,
         .alpha_kl = parameters->alpha_kl,
         .tau = parameters->tau,
+        .forward = forward_factor(parameters),
+        .reverse = reverse_factor(parameters),
+        .label_smoothing = parameters->label_smoothing,
+        .kl_reaches_teacher = parameters->kl_reaches_teacher,
         .inverse_task = (double)step_values[SLAD_STEP_INVERSE_TASK],
         .inverse_kl = (double)step_values[SLAD_STEP_INVERSE_KL],
         .rows = logits->size[0],
@@ -148,6 +167,9 @@ static bool check(slad_record *record, const slad_tensor *const *inputs, const s
     if (!(parameters->tau > 0))
         return slad_record_fail(record, SLAD_ERROR_USAGE, "the temperature tau must be above 0, not %g",
                                 parameters->tau);
+    if (!(parameters->label_smoothing >= 0 && parameters->label_smoothing <= 1))
+        return slad_record_fail(record, SLAD_ERROR_USAGE, "the label smoothing must lie in 0 to 1, not %g",
+                                parameters->label_smoothing);
     return true;
 }
 
@@ -185,7 +207,13 @@ static slad_status self_test(slad_context *context, slad_record *record)
 {
     const size_t rows = 5, classes = 67, step_values = SLAD_STEP_VALUES, sums = SLAD_ACCUMULATORS;
     slad_store *store = slad_record_store(record);
-    const slad_distillation parameters = {1.0, 0.5, 2.0, 2.0};
+    const slad_distillation parameters = {.alpha_student = 1.0,
+                                          .alpha_teacher = 0.5,
+                                          .alpha_kl = 2.0,
+                                          .tau = 2.0,
+                                          .label_smoothing = 0.1,
+                                          .kl_reverse = 0.25,
+                                          .kl_reaches_teacher = true};
     const slad_tensor *weights = NULL, *steps = NULL, *accumulators = NULL;
     slad_status status = SLAD_OK;
     (void)context;
@@ -209,7 +237,7 @@ cleanup:
 }
 
 const slad_kernel_row slad_distillation_loss_kernels[] = {
-    [LOSS] = {"distillation_loss", "distillation_loss", "ttttttttttuuuuffff", SLAD_WORK_ROWS, self_test, 1e-4},
+    [LOSS] = {"distillation_loss", "distillation_loss", "ttttttttttuuuuufffffff", SLAD_WORK_ROWS, self_test, 1e-4},
     [SUM] = {"distillation_loss", "distillation_loss_sum", "tttu", SLAD_WORK_ITEMS, self_test, 1e-4},
 };
 const size_t slad_distillation_loss_kernel_count =

@@ -42,13 +42,18 @@ const slad_tensor *slad_pool(slad_record *record, const slad_tensor *tokens, sla
 /* The losses of both models and their gradients in one operation (method.md section 5):
  *   student_z, teacher_z [b, C]: logits; one of them may be NULL, then its terms and the KL are left out.
  *   labels [b] I32, task_weights [b], kl_weights [b]; step_values: SLAD_STEP_INVERSE_TASK and _KL multiply the sums.
- * L = alpha_student CE(student) + alpha_teacher CE(teacher) + alpha_kl tau^2 KL(teacher || student), the KL's gradient
- * flowing to the student only. Each term is a weighted mean over the whole batch. Adds to `accumulators`
- * [SLAD_ACCUMULATORS], unweighted by alpha: in a fixed order. Returns the per-image terms [b, 4]: CE student, CE
- * teacher, tau^2 KL (each already times weight and inverse sum), unused 0. In a differentiated record its rule hands dz
- * to both. */
+ * L = alpha_student CE(student) + alpha_teacher CE(teacher) + alpha_kl D, each a weighted mean over the whole batch;
+ *   CE against the targets (1 - label_smoothing) onehot + label_smoothing / C;
+ *   D = tau^2 ((1 - kl_reverse) KL(p || q) + kl_reverse KL(q || p)), p = softmax(teacher_z / tau), q that of the
+ * student. Adds to `accumulators` [SLAD_ACCUMULATORS], unweighted by alpha: in a fixed order. Returns the per-image
+ * terms [b, 4]: CE student, CE teacher, D (each already times weight and inverse sum), unused 0. In a differentiated
+ * record its rule hands dz to both. What is 0 or false here is the usual choice. */
 typedef struct slad_distillation {
     double alpha_student, alpha_teacher, alpha_kl, tau;
+    double label_smoothing;  /* 0 to 1 */
+    double kl_reverse;       /* 0: KL(teacher || student), 1: KL(student || teacher), between: a mixture of both */
+    bool kl_reaches_teacher; /* false: the gradient of D flows to the student only */
+    bool kl_without_tau2;    /* true: D without its factor tau^2 */
 } slad_distillation;
 const slad_tensor *slad_distillation_loss(slad_record *record, const slad_tensor *student_z,
                                           const slad_tensor *teacher_z, const slad_tensor *labels,

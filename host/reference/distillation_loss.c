@@ -19,32 +19,46 @@ static bool first_largest_is(const float *z, size_t label, size_t classes)
     return best == label;
 }
 
-/* w CE of one row, and dz = alpha w (softmax(z) - onehot). */
+/* w CE of one row, and dz = alpha w (softmax(z) - target). */
 static void cross_entropy(float *term, float *right, float *dz, const float *z, size_t label, double alpha,
-                          double weight, size_t classes)
+                          double weight, const slad_reference_distillation *parameters)
 {
-    const double log_sum = log_sum_exp(z, 1, classes);
-    const double loss = log_sum - (label < classes ? (double)z[label] : 0);
-    for (size_t c = 0; c < classes; c++)
-        dz[c] = (float)(alpha * weight * (exp((double)z[c] - log_sum) - (c == label ? 1 : 0)));
+    const size_t classes = parameters->classes;
+    const double log_sum = log_sum_exp(z, 1, classes), smoothing = parameters->label_smoothing;
+    double loss = 0;
+    for (size_t c = 0; c < classes; c++) {
+        const double target = (c == label ? 1 - smoothing : 0) + smoothing / (double)classes;
+        const double log_probability = (double)z[c] - log_sum;
+        if (target > 0) loss -= target * log_probability; /* what no target asks for may be impossible */
+        dz[c] = (float)(alpha * weight * (exp(log_probability) - target));
+    }
+    if (isnan(log_sum)) loss = NAN;
     *term = (float)(weight * loss);
     *right = (float)(weight * (!isnan(loss) && first_largest_is(z, label, classes) ? 1 : 0));
 }
 
-/* v tau^2 KL(p || q) of one row; adds alpha_kl v tau (q - p) to dstudent. */
-static float distillation(float *dstudent, const float *student, const float *teacher, double weight,
+/* The divergence of one row times its weight; adds its gradients, to dteacher only if it is not NULL. */
+static float distillation(float *dstudent, float *dteacher, const float *student, const float *teacher, double weight,
                           const slad_reference_distillation *parameters)
 {
-    const double tau = parameters->tau;
+    const double tau = parameters->tau, forward = parameters->forward, reverse = parameters->reverse;
     const double student_sum = log_sum_exp(student, tau, parameters->classes);
     const double teacher_sum = log_sum_exp(teacher, tau, parameters->classes);
-    double divergence = 0;
+    const double slope = parameters->alpha_kl * weight / tau;
+    double mean_p = 0, mean_q = 0; /* of log p - log q: KL(p || q) and -KL(q || p) */
     for (size_t c = 0; c < parameters->classes; c++) {
         const double log_q = (double)student[c] / tau - student_sum, log_p = (double)teacher[c] / tau - teacher_sum;
-        divergence += exp(log_p) * (log_p - log_q);
-        dstudent[c] = (float)((double)dstudent[c] + parameters->alpha_kl * weight * tau * (exp(log_q) - exp(log_p)));
+        mean_p += exp(log_p) * (log_p - log_q);
+        mean_q += exp(log_q) * (log_p - log_q);
     }
-    return (float)(weight * tau * tau * divergence);
+    for (size_t c = 0; c < parameters->classes; c++) {
+        const double log_q = (double)student[c] / tau - student_sum, log_p = (double)teacher[c] / tau - teacher_sum;
+        const double p = exp(log_p), q = exp(log_q), ratio = log_p - log_q;
+        dstudent[c] = (float)((double)dstudent[c] + slope * (forward * (q - p) - reverse * q * (ratio - mean_q)));
+        if (dteacher)
+            dteacher[c] = (float)((double)dteacher[c] + slope * (forward * p * (ratio - mean_p) + reverse * (p - q)));
+    }
+    return (float)(weight * (forward * mean_p - reverse * mean_q));
 }
 
 void slad_reference_distillation_loss(float *terms, float *right, float *dstudent, float *dteacher,
@@ -61,12 +75,13 @@ void slad_reference_distillation_loss(float *terms, float *right, float *dstuden
         term[0] = term[1] = term[2] = term[3] = hit[0] = hit[1] = 0;
         if (student)
             cross_entropy(&term[0], &hit[0], dstudent + place, student + place, label, parameters->alpha_student,
-                          weight, classes);
+                          weight, parameters);
         if (teacher)
             cross_entropy(&term[1], &hit[1], dteacher + place, teacher + place, label, parameters->alpha_teacher,
-                          weight, classes);
+                          weight, parameters);
         if (student && teacher)
-            term[2] = distillation(dstudent + place, student + place, teacher + place,
-                                   (double)kl_weights[row] * parameters->inverse_kl, parameters);
+            term[2] = distillation(dstudent + place, parameters->kl_reaches_teacher ? dteacher + place : NULL,
+                                   student + place, teacher + place, (double)kl_weights[row] * parameters->inverse_kl,
+                                   parameters);
     }
 }

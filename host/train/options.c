@@ -12,6 +12,10 @@ slad_train_options slad_train_options_default(void)
         .alpha_teacher = 1,
         .alpha_kl = 1,
         .tau = 2,
+        .loss = SLAD_LOSS_SUM,
+        .kl_direction = SLAD_KL_FORWARD,
+        .kl_detach = true,
+        .kl_tau2 = true,
         .head = SLAD_HEAD_CLS_MEAN,
         .epochs = 30,
         .batch = 32,
@@ -42,6 +46,24 @@ typedef struct slad_range {
     double value, low, high;
 } slad_range;
 
+/* The convex loss shares one unit of weight between the student's labels and its teacher. */
+static slad_status check_convex(slad_context *context, const slad_train_options *options, bool has_teacher)
+{
+    slad_status status = SLAD_OK;
+    if (options->loss != SLAD_LOSS_CONVEX) return SLAD_OK;
+    SLAD_FAIL_IF(!has_teacher, SLAD_ERROR_USAGE,
+                 "--loss convex weighs labels against a teacher, and this method has none: use --method slad or joint, "
+                 "or --loss sum");
+    SLAD_FAIL_IF(options->alpha_kl > 1, SLAD_ERROR_USAGE,
+                 "--loss convex is (1 - alpha-kl) CE_S + alpha-kl KL: --alpha-kl must lie in 0 to 1, not %g",
+                 options->alpha_kl);
+    SLAD_FAIL_IF(options->alpha_student != 1, SLAD_ERROR_USAGE,
+                 "--loss convex weighs the student's task loss by 1 - alpha-kl: leave --alpha-student out (it is %g)",
+                 options->alpha_student);
+cleanup:
+    return status;
+}
+
 slad_status slad_train_options_check(slad_context *context, const slad_train_options *options)
 {
     slad_status status = SLAD_OK;
@@ -53,6 +75,7 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
         {"--alpha-teacher", options->alpha_teacher, 0, 1e6},
         {"--alpha-kl", options->alpha_kl, 0, 1e6},
         {"--tau", options->tau, 1e-3, 1e3},
+        {"--label-smoothing", options->label_smoothing, 0, 1},
         {"--epochs", options->epochs, 1, 1e6},
         {"--steps", (double)options->steps, 0, 1e12},
         {"--batch", options->batch, 1, 65536},
@@ -77,6 +100,7 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
                  options->micro_batch, options->batch);
     SLAD_FAIL_IF(options->share == SLAD_SHARE_BOTH && !joint, SLAD_ERROR_USAGE,
                  "--share both needs a teacher that trains with the student: use --method slad or joint");
+    SLAD_TRY(check_convex(context, options, joint));
 cleanup:
     return status;
 }

@@ -1,6 +1,7 @@
 /* Making a trainer: networks, records, memory plan. */
 #include "train/trainer.h"
 #include "base/memory.h"
+#include "train/losses.h"
 #include <string.h>
 
 #define MIB (1024.0 * 1024.0)
@@ -135,7 +136,7 @@ static slad_status record_training(slad_trainer *trainer)
     slad_pass *pass = &trainer->training;
     const slad_train_options *options = &trainer->options;
     const size_t rows = trainer->micro_batch;
-    const slad_distillation losses = {options->alpha_student, options->alpha_teacher, options->alpha_kl, options->tau};
+    const slad_distillation losses = slad_losses_of(options);
     SLAD_TRY(record_forward(trainer, pass, "the training step"));
     pass->labels = slad_record_input(pass->record, "labels", SLAD_I32, 1, &rows, (uint32_t)trainer->classes);
     pass->task_weights = slad_record_input(pass->record, "task_weights", SLAD_F32, 1, &rows, 0);

@@ -1,6 +1,7 @@
 /* Running a trainer: steps that overlap with the host by one, and logits. */
 #include "base/memory.h"
 #include "cl/program.h"
+#include "train/losses.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
 #include <math.h>
@@ -113,7 +114,7 @@ cleanup:
 
 static void read_report(const slad_trainer *trainer, const slad_flight *flight, slad_step_report *report)
 {
-    const slad_train_options *options = &trainer->options;
+    const slad_distillation losses = slad_losses_of(&trainer->options);
     const float *sums = flight->report;
     const bool joint = trainer->teacher.present;
     *report = (slad_step_report){
@@ -126,8 +127,8 @@ static void read_report(const slad_trainer *trainer, const slad_flight *flight, 
         .accuracy = (double)sums[SLAD_SUM_STUDENT_RIGHT],
         .skipped = sums[SLAD_REPORT_SKIPPED] != 0.0f,
     };
-    report->loss = options->alpha_student * report->loss_student;
-    if (joint) report->loss += options->alpha_teacher * report->loss_teacher + options->alpha_kl * report->loss_kl;
+    report->loss = losses.alpha_student * report->loss_student;
+    if (joint) report->loss += losses.alpha_teacher * report->loss_teacher + losses.alpha_kl * report->loss_kl;
 }
 
 /* Waits for a step in flight and reports it; nothing happens if there is none. */

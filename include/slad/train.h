@@ -17,6 +17,16 @@ typedef enum slad_head_kind { SLAD_HEAD_CLS_MEAN, SLAD_HEAD_CLS } slad_head_kind
 typedef enum slad_schedule_kind { SLAD_SCHEDULE_COSINE, SLAD_SCHEDULE_CONSTANT, SLAD_SCHEDULE_POLY } slad_schedule_kind;
 typedef enum slad_augment_kind { SLAD_AUGMENTATION_CROP_FLIP, SLAD_AUGMENTATION_NONE } slad_augment_kind;
 
+/* How the losses combine, with CE_S and CE_T the task losses of student and teacher and a weight for each:
+ *   sum: alpha_student CE_S + alpha_teacher CE_T + alpha_kl KL;
+ *   convex: (1 - alpha_kl) CE_S + alpha_kl KL, as the predecessor (arXiv 2402.11305) trains a student, beside the
+ *   teacher's own alpha_teacher CE_T; alpha_kl in [0, 1], alpha_student 1. At alpha_kl 1 no label reaches the student's
+ *   loss. */
+typedef enum slad_loss_kind { SLAD_LOSS_SUM, SLAD_LOSS_CONVEX } slad_loss_kind;
+/* forward: KL(teacher || student); reverse: KL(student || teacher); symmetric: the mean of the two, which is our choice
+ * (their sum, Jeffreys' divergence, is twice that). */
+typedef enum slad_kl_direction { SLAD_KL_FORWARD, SLAD_KL_REVERSE, SLAD_KL_SYMMETRIC } slad_kl_direction;
+
 typedef struct slad_train_options {
     slad_method method;
     uint32_t lora_rank;
@@ -24,6 +34,11 @@ typedef struct slad_train_options {
     slad_share share;  /* set to the method's value by slad_train_options_set_method */
     slad_share_map share_map;
     double alpha_student, alpha_teacher, alpha_kl, tau;
+    slad_loss_kind loss;
+    slad_kl_direction kl_direction;
+    bool kl_detach;         /* no gradient of the KL flows to the teacher's logits */
+    bool kl_tau2;           /* the KL is multiplied by tau^2 */
+    double label_smoothing; /* e: targets of both task losses are (1 - e) onehot + e / classes */
     slad_head_kind head;
     uint32_t epochs;
     uint64_t steps; /* 0: epochs decide */
@@ -67,8 +82,9 @@ SLAD_API slad_status slad_train_options_set(slad_context *context, slad_train_op
 /* Its value as text of at most 64 bytes; false if there is no such option in this version. */
 SLAD_API bool slad_train_options_get(const slad_train_options *options, const char *name, char *text);
 
-/* What a step measured, of its forward pass, before its update. Losses are unweighted means; NaN where there is no such
- * term. */
+/* What a step measured, of its forward pass, before its update. `loss` is what is minimised: the weighted sum. The
+ * others are unweighted means, task losses with their label smoothing, loss_kl in its direction and with tau^2 where
+ * that is on; NaN where there is no such term. */
 typedef struct slad_step_report {
     uint64_t step; /* 0-based */
     double loss, loss_student, loss_teacher, loss_kl;
