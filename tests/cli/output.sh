@@ -31,10 +31,10 @@ done
 run 2 train $pair --out run --overwrite --student run/student
 says run/student --overwrite
 echo mine >run/notes
-mkdir run/student-adapter
+echo old >run/student-adapter/old
 run 0 train $pair --out run --overwrite --init run/state.safetensors
 check "a file of the user's own is gone" test -f run/notes
-check "a part of the old run is left" is_missing run/student-adapter
+check "a part of the old run is left" is_missing run/student-adapter/leftover/old
 run 0 eval run --data data
 
 run 8 eval run --data data --predictions nowhere/p.safetensors
