@@ -193,6 +193,12 @@ static const slad_option_row rows[] = {
     ABSENT("memory-limit", "MIB", "device memory to stay below", RUNNING),
 };
 
+/* Choices are copied as int into enumerations. */
+_Static_assert(sizeof(slad_share) == sizeof(int) && sizeof(slad_share_map) == sizeof(int) &&
+                   sizeof(slad_head_kind) == sizeof(int) && sizeof(slad_schedule_kind) == sizeof(int) &&
+                   sizeof(slad_augment_kind) == sizeof(int) && sizeof(slad_position_mode) == sizeof(int),
+               "enumerations of the options have the size of int");
+
 static const size_t row_count = sizeof rows / sizeof *rows;
 
 size_t slad_train_option_count(void)

@@ -12,16 +12,6 @@ uint64_t slad_trainer_memory_limit(const slad_device *device)
     return device->capabilities.unified_memory ? total / 10 * 6 : total / 10 * 8;
 }
 
-uint32_t slad_trainer_micro_batch(const slad_trainer *trainer)
-{
-    return trainer->micro_batch;
-}
-
-const slad_memory_plan *slad_trainer_plan(const slad_trainer *trainer)
-{
-    return &trainer->plan;
-}
-
 uint64_t slad_trainer_steps_done(const slad_trainer *trainer)
 {
     return trainer->step;
@@ -123,8 +113,9 @@ static slad_status record_forward(slad_trainer *trainer, slad_pass *pass, const 
     const size_t size[4] = {trainer->micro_batch, 3, trainer->image_size, trainer->image_size};
     SLAD_TRY(slad_record_create(trainer->context, &pass->record, trainer->store, name));
     pass->pixels = slad_record_input(pass->record, "pixels", SLAD_F32, 4, size, 0);
-    pass->teacher_logits = slad_network_logits(pass->record, &trainer->teacher, pass->pixels);
+    /* The teacher last: gradients are made in the reverse order, so that it writes to shared adapters first. */
     pass->student_logits = slad_network_logits(pass->record, &trainer->student, pass->pixels);
+    pass->teacher_logits = slad_network_logits(pass->record, &trainer->teacher, pass->pixels);
     SLAD_TRY(slad_record_status(pass->record));
 cleanup:
     return status;

@@ -61,8 +61,5 @@ extern const slad_state_kind slad_resume_kinds[SLAD_RESUME_KINDS];
 /* Bytes that a plan may take of the device: its total memory less what drivers, the host (where memory is shared) and
  * the display need. A function of the device's totals only, so that the same machine always chooses the same. */
 uint64_t slad_trainer_memory_limit(const slad_device *device);
-/* The micro-batch in use, for config.json. */
-uint32_t slad_trainer_micro_batch(const slad_trainer *trainer);
-const slad_memory_plan *slad_trainer_plan(const slad_trainer *trainer);
 
 #endif

@@ -83,6 +83,8 @@ slad_status slad_trainer_resume(slad_trainer *trainer, const char *folder)
     slad_status status = SLAD_OK;
     slad_safetensors *file = NULL;
     char *path = NULL, *rest = NULL;
+    SLAD_FAIL_IF(trainer->flights[0].under_way || trainer->flights[1].under_way, SLAD_ERROR_USAGE,
+                 "A step is under way; call slad_trainer_finish before slad_trainer_resume");
     SLAD_TRY(slad_path_join(context, &path, folder, "optimizer.safetensors"));
     SLAD_TRY(slad_safetensors_open(context, &file, path));
     const char *text = slad_safetensors_metadata(file, "step");

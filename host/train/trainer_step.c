@@ -146,7 +146,8 @@ static slad_status land(slad_trainer *trainer, slad_flight *flight, slad_step_re
     if (report) *report = own;
     if (has_report) *has_report = true;
     SLAD_FAIL_IF(own.skipped || !isfinite(own.loss), SLAD_ERROR_DIVERGED,
-                 "Training diverged at step %llu: loss %g, gradient norm %g. The values of the step before are kept. "
+                 "Training diverged at step %llu: loss %g, gradient norm %g. It moved no value, and the last good ones "
+                 "are kept. "
                  "Lower --lr or --head-lr, or set --clip",
                  (unsigned long long)own.step, own.loss, own.gradient_norm);
 cleanup:
