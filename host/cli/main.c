@@ -16,7 +16,7 @@ static const cli_command commands[] = {
     {"eval", cli_eval, "measure a run or a model on labelled images"},
     {"predict", cli_predict, "classes of images, with probabilities"},
     {"features", cli_features, "features of an encoder as a safetensors file"},
-    {"export", NULL, "merged model and adapters in the ecosystem's formats"},
+    {"export", cli_export, "merged student and adapters of a run, for transformers and PEFT"},
     {"tune", NULL, "measure kernel variants on this device"},
     {"bench", NULL, "kernels and training against the device's peak"},
     {"compile", NULL, "all kernels as an offline bundle"},

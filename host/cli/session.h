@@ -33,5 +33,6 @@ int cli_train(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_features(int argc, char **argv);
 int cli_predict(int argc, char **argv);
+int cli_export(int argc, char **argv);
 
 #endif

@@ -142,6 +142,24 @@ static slad_status copy_text(slad_context *context, char **copy, const cJSON *js
     return status == SLAD_OK ? slad_duplicate(context, copy, text) : status;
 }
 
+static slad_status read_classes(slad_context *context, slad_run_config *config, const cJSON *classes, const char *path)
+{
+    slad_status status = SLAD_OK;
+    const cJSON *name;
+    size_t index = 0;
+    SLAD_FAIL_IF(!cJSON_IsArray(classes) || cJSON_GetArraySize(classes) < 2, SLAD_ERROR_DATA,
+                 "%s names no classes in data.classes", path);
+    config->classes = (size_t)cJSON_GetArraySize(classes);
+    SLAD_TRY(slad_allocate(context, &config->class_names, config->classes, sizeof *config->class_names, "class names"));
+    cJSON_ArrayForEach(name, classes)
+    {
+        SLAD_FAIL_IF(!cJSON_IsString(name), SLAD_ERROR_DATA, "%s: data.classes must hold names only", path);
+        SLAD_TRY(slad_duplicate(context, &config->class_names[index++], name->valuestring));
+    }
+cleanup:
+    return status;
+}
+
 slad_status slad_run_config_read(slad_context *context, slad_run_config *config, const char *folder)
 {
     slad_status status = SLAD_OK;
@@ -156,12 +174,9 @@ slad_status slad_run_config_read(slad_context *context, slad_run_config *config,
     SLAD_TRY(copy_text(context, &config->student, json, "student", true, path));
     SLAD_TRY(slad_json_get_integer(context, &image_size, json, "image_size", true, 1, 16384, path));
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(json, "data");
-    const cJSON *classes = cJSON_GetObjectItemCaseSensitive(data, "classes");
-    SLAD_FAIL_IF(!cJSON_IsArray(classes) || cJSON_GetArraySize(classes) < 2, SLAD_ERROR_DATA,
-                 "%s names no classes in data.classes", path);
+    SLAD_TRY(read_classes(context, config, cJSON_GetObjectItemCaseSensitive(data, "classes"), path));
     SLAD_TRY(copy_text(context, &config->data, data, "path", true, path));
     config->image_size = (size_t)image_size;
-    config->classes = (size_t)cJSON_GetArraySize(classes);
 cleanup:
     if (status != SLAD_OK) slad_run_config_free(config);
     cJSON_Delete(json);
@@ -174,6 +189,8 @@ void slad_run_config_free(slad_run_config *config)
     slad_release(config->teacher);
     slad_release(config->student);
     slad_release(config->data);
+    for (size_t i = 0; config->class_names && i < config->classes; i++) slad_release(config->class_names[i]);
+    slad_release((void *)config->class_names);
     *config = (slad_run_config){0};
 }
 

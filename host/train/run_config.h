@@ -9,6 +9,7 @@ typedef struct slad_run_config {
     char *teacher, *student, *data; /* absolute folders; teacher NULL where the method has none */
     slad_train_options train;
     size_t image_size, classes;
+    char **class_names; /* [classes] */
 } slad_run_config;
 
 /* Writes FOLDER/config.json. */

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "io/metrics.h"
+#include "slad/export.h"
 #include "train/run.h"
 #include "train/run_config.h"
 #include <math.h>
@@ -270,20 +271,17 @@ cleanup:
     return status;
 }
 
-static slad_status export_student(slad_run *run)
+static slad_status export_results(slad_run *run)
 {
     slad_context *context = run->context;
     slad_status status = SLAD_OK;
     const size_t classes = slad_dataset_class_count(run->dataset);
     const char **names = NULL;
-    char *folder = NULL;
     SLAD_TRY(slad_allocate(context, &names, classes, sizeof *names, "class names"));
     for (size_t i = 0; i < classes; i++) names[i] = slad_dataset_class_name(run->dataset, i);
-    SLAD_TRY(slad_path_join(context, &folder, run->options->out, "student"));
-    SLAD_TRY(slad_trainer_export_student(run->trainer, folder, names));
+    SLAD_TRY(slad_trainer_export(run->trainer, run->options->out, names));
 cleanup:
     slad_release(names);
-    slad_release(folder);
     return status;
 }
 
@@ -299,7 +297,7 @@ static slad_status rescue(slad_run *run, slad_status reason)
 {
     const slad_status landed = land(run);
     slad_status status = slad_trainer_save(run->trainer, run->options->out);
-    if (status == SLAD_OK) status = export_student(run);
+    if (status == SLAD_OK) status = export_results(run);
     if (status == SLAD_OK) slad_log(run->context, SLAD_LOG_INFO, "What was trained so far is in %s", run->options->out);
     if (reason == SLAD_ERROR_INTERRUPTED && landed != SLAD_OK) return landed;
     return reason == SLAD_ERROR_INTERRUPTED && status != SLAD_OK ? status : reason;
@@ -339,7 +337,7 @@ static slad_status train(slad_run *run)
                  run->options->data, (unsigned long long)run->total_steps);
     SLAD_TRY(slad_trainer_save(run->trainer, run->options->out));
     if (!fresh_evaluation) SLAD_TRY(evaluate(run, run->total_steps));
-    SLAD_TRY(export_student(run));
+    SLAD_TRY(export_results(run));
 cleanup:
     if (values_survive(status)) status = rescue(run, status);
     return status;

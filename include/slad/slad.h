@@ -6,6 +6,7 @@
  *   slad_dataset_open     images on disk; or fill slad_batch yourself
  *   slad_trainer_create   a recorded training step; slad_trainer_step feeds it
  *   slad_run_train        all of it, as `slad train` does
+ *   slad_run_export       what a run trained, as a Hugging Face folder and as PEFT folders
  */
 #ifndef SLAD_H
 #define SLAD_H
@@ -13,6 +14,7 @@
 #include "slad/context.h"
 #include "slad/data.h"
 #include "slad/device.h"
+#include "slad/export.h"
 #include "slad/model.h"
 #include "slad/status.h"
 #include "slad/train.h"
