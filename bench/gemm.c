@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ROUNDS = 64 };
+enum { MAX_ROUNDS = 64 }; /* times the number of shapes it stays below BENCH_MAX_RATES */
 static const double seconds_a_turn = 0.05;
 
 typedef struct gemm_shape {
@@ -27,11 +27,6 @@ static const gemm_shape other_shapes[] = {{2056, 2304, 768}, {2056, 1152, 384}, 
 typedef enum candidate { AS_SHIPPED, OUR_PARAMETERS, REGISTER_TILE, CANDIDATES } candidate;
 static const char *const candidate_names[] = {"clblast_as_shipped", "clblast_our_parameters", "register_tile"};
 
-typedef struct gemm_rates {
-    double all[MAX_ROUNDS]; /* GFLOP/s */
-    size_t count;
-} gemm_rates;
-
 /* A second device of the same hardware, for CLBlast's own parameters: those that slad sets belong to its device. */
 typedef struct gemm_shipped {
     cl_device_id device;
@@ -42,7 +37,7 @@ typedef struct gemm_shipped {
 
 typedef struct gemm_options {
     const char *device;
-    bool json, all;
+    bool json, all, cpu_time;
     size_t rounds;
 } gemm_options;
 
@@ -61,24 +56,15 @@ typedef struct gemm_operands {
     slad_gemm_call calls[CANDIDATES];
 } gemm_operands;
 
-static int compare_doubles(const void *left, const void *right)
+static double now(const gemm_bench *bench)
 {
-    const double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
+    return bench_seconds(bench->device, bench->options.cpu_time);
 }
 
-static double best(gemm_rates *rates)
+/* What counts of the rates: the best by the clock, the median of processor time. */
+static double headline(const gemm_bench *bench, const bench_rates *rates)
 {
-    if (rates->count == 0) return 0;
-    qsort(rates->all, rates->count, sizeof rates->all[0], compare_doubles);
-    return rates->all[rates->count - 1];
-}
-
-static double median(gemm_rates *rates)
-{
-    if (rates->count == 0) return 0;
-    qsort(rates->all, rates->count, sizeof rates->all[0], compare_doubles);
-    return rates->all[rates->count / 2];
+    return bench->options.cpu_time ? bench_rates_median(rates) : bench_rates_best(rates);
 }
 
 /* Cuts a sub-device with all compute units out of the device, or uses the device itself where slad sets nothing. */
@@ -216,7 +202,7 @@ cleanup:
     return status;
 }
 
-static slad_status measure_shape(gemm_bench *bench, const gemm_shape *shape, gemm_rates results[CANDIDATES])
+static slad_status measure_shape(gemm_bench *bench, const gemm_shape *shape, bench_rates results[CANDIDATES])
 {
     slad_status status = SLAD_OK;
     gemm_operands operands = {0};
@@ -231,10 +217,10 @@ static slad_status measure_shape(gemm_bench *bench, const gemm_shape *shape, gem
         SLAD_TRY(bench_peak_measure(&bench->peak, seconds_a_turn));
         for (unsigned who = 0; who < CANDIDATES; who++) {
             if (repeats[who] == 0) continue;
-            const double start = slad_clock_seconds();
+            const double start = now(bench);
             SLAD_TRY(run_once(bench, &operands, (candidate)who, shape, repeats[who]));
-            const double seconds = slad_clock_seconds() - start;
-            results[who].all[results[who].count++] = flops * (double)repeats[who] / seconds * 1e-9;
+            const double seconds = now(bench) - start;
+            bench_rates_add(&results[who], flops * (double)repeats[who] / seconds * 1e-9);
         }
     }
 cleanup:
@@ -245,7 +231,7 @@ cleanup:
 /* Seconds to pack a qkv weight of ViT-B with and without an adapter of rank 16; best of the rounds. */
 static slad_status measure_packing(gemm_bench *bench, bool transposed, bool adapted, double *seconds)
 {
-    enum { OUT = 2304, IN = 768, RANK = 16, BLOCKS = 3 };
+    enum { OUT = 2304, IN = 768, RANK = 16, BLOCKS = 3, REPEATS = 8 };
     slad_status status = SLAD_OK;
     slad_device *device = bench->device;
     slad_gemm *gemm = bench->gemms[REGISTER_TILE];
@@ -265,11 +251,11 @@ static slad_status measure_packing(gemm_bench *bench, bool transposed, bool adap
                                        .scale = 1.0f};
     SLAD_TRY(slad_gemm_bind_pack(gemm, &launch, (slad_gemm_operand){buffers[0], 0}, &layout,
                                  (slad_gemm_operand){buffers[1], 0}, OUT, IN, transposed, adapted ? &adapter : NULL));
-    for (size_t round = 0; round < 10 * bench->options.rounds; round++) {
-        const double start = slad_clock_seconds();
-        SLAD_TRY(slad_launch_enqueue(device, &launch));
+    for (size_t round = 0; round < 4 * bench->options.rounds; round++) {
+        const double start = now(bench);
+        for (int i = 0; i < REPEATS; i++) SLAD_TRY(slad_launch_enqueue(device, &launch));
         SLAD_TRY(slad_device_finish(device));
-        const double taken = slad_clock_seconds() - start;
+        const double taken = (now(bench) - start) / REPEATS;
         if (*seconds == 0 || taken < *seconds) *seconds = taken;
     }
 cleanup:
@@ -278,16 +264,16 @@ cleanup:
     return status;
 }
 
-static void print_shape(const gemm_bench *bench, const gemm_shape *shape, gemm_rates results[CANDIDATES], bool first)
+static void print_shape(const gemm_bench *bench, const gemm_shape *shape, bench_rates results[CANDIDATES], bool first)
 {
-    const double shipped_best = best(&results[AS_SHIPPED]), tile_best = best(&results[REGISTER_TILE]);
+    const double shipped = headline(bench, &results[AS_SHIPPED]), tile = headline(bench, &results[REGISTER_TILE]);
     if (bench->options.json) {
         (void)printf("%s\n    {\"rows\": %zu, \"columns\": %zu, \"depth\": %zu", first ? "" : ",", shape->rows,
                      shape->columns, shape->depth);
         for (unsigned who = 0; who < CANDIDATES; who++) {
             if (results[who].count == 0) continue;
             (void)printf(", \"%s\": {\"best_gflops\": %.2f, \"median_gflops\": %.2f}", candidate_names[who],
-                         best(&results[who]), median(&results[who]));
+                         bench_rates_best(&results[who]), bench_rates_median(&results[who]));
         }
         (void)printf("}");
         return;
@@ -296,10 +282,12 @@ static void print_shape(const gemm_bench *bench, const gemm_shape *shape, gemm_r
     (void)snprintf(name, sizeof name, "%zu x %zu x %zu", shape->rows, shape->columns, shape->depth);
     (void)printf("| %-18s |", name);
     for (unsigned who = 0; who < CANDIDATES; who++) {
-        (void)printf(" %6.1f (%6.1f) %3.0f %% |", best(&results[who]), median(&results[who]),
-                     100.0 * best(&results[who]) / bench->peak.best);
+        const double rate = headline(bench, &results[who]);
+        const double other =
+            bench->options.cpu_time ? bench_rates_best(&results[who]) : bench_rates_median(&results[who]);
+        (void)printf(" %6.1f (%6.1f) %3.0f %% |", rate, other, 100.0 * rate / bench->peak.best);
     }
-    if (shipped_best > 0) (void)printf(" %5.1f |", tile_best / shipped_best);
+    if (shipped > 0) (void)printf(" %5.1f |", tile / shipped);
     (void)printf("\n");
     (void)fflush(stdout);
 }
@@ -326,30 +314,39 @@ cleanup:
     return status;
 }
 
+static void print_head(const gemm_bench *bench)
+{
+    const slad_device_info *info = slad_device_get_info(bench->device);
+    const char *tile = slad_gemm_description(bench->gemms[REGISTER_TILE]);
+    const char *clblast = slad_gemm_description(bench->gemms[OUR_PARAMETERS]);
+    const size_t rounds = bench->options.rounds;
+    const bool cpu_time = bench->options.cpu_time;
+    if (bench->options.json) {
+        (void)printf("{\n  \"platform\": \"%s\", \"device\": \"%s\", \"driver\": \"%s\", \"compute_units\": %u,\n"
+                     "  \"register_tile\": \"%s\",\n  \"clblast\": \"%s\",\n  \"time\": \"%s\", \"rounds\": %zu,\n"
+                     "  \"shapes\": [",
+                     info->platform, info->name, info->driver, info->compute_units, tile, clblast,
+                     cpu_time ? "processor" : "wall", rounds);
+        return;
+    }
+    (void)printf("%s, driver %s, %u compute units\nOurs: %s\nOur parameters: %s\n\n"
+                 "GFLOP/s%s of %zu rounds, share of the measured peak so far\n\n"
+                 "| rows x columns x depth | CLBlast as shipped | CLBlast, our parameters | register-tile | ours / "
+                 "shipped |\n| --- | --- | --- | --- | --- |\n",
+                 info->name, info->driver, info->compute_units, tile, clblast,
+                 cpu_time ? " of processor time, median (best)" : ", best (median)", rounds);
+}
+
 static slad_status run(gemm_bench *bench)
 {
     slad_status status = SLAD_OK;
     const bool json = bench->options.json;
-    const slad_device_info *info = slad_device_get_info(bench->device);
     const size_t model_count = sizeof model_shapes / sizeof model_shapes[0];
     const size_t count = model_count + (bench->options.all ? sizeof other_shapes / sizeof other_shapes[0] : 0);
-    if (json) {
-        (void)printf("{\n  \"platform\": \"%s\", \"device\": \"%s\", \"driver\": \"%s\", \"compute_units\": %u,\n"
-                     "  \"register_tile\": \"%s\",\n  \"clblast\": \"%s\",\n  \"rounds\": %zu,\n  \"shapes\": [",
-                     info->platform, info->name, info->driver, info->compute_units,
-                     slad_gemm_description(bench->gemms[REGISTER_TILE]),
-                     slad_gemm_description(bench->gemms[OUR_PARAMETERS]), bench->options.rounds);
-    } else {
-        (void)printf("%s, driver %s, %u compute units\nours: %s\nCLBlast with our parameters: %s\n\n"
-                     "GFLOP/s: best of %zu rounds (median), share of the measured peak so far\n\n"
-                     "| rows x columns x depth | CLBlast as shipped | CLBlast, our parameters | register-tile | ours / "
-                     "shipped |\n| --- | --- | --- | --- | --- |\n",
-                     info->name, info->driver, info->compute_units, slad_gemm_description(bench->gemms[REGISTER_TILE]),
-                     slad_gemm_description(bench->gemms[OUR_PARAMETERS]), bench->options.rounds);
-    }
+    print_head(bench);
     SLAD_TRY(bench_peak_measure(&bench->peak, 0.5));
     for (size_t i = 0; i < count; i++) {
-        gemm_rates results[CANDIDATES] = {0};
+        bench_rates results[CANDIDATES] = {0};
         const gemm_shape *shape = i < model_count ? &model_shapes[i] : &other_shapes[i - model_count];
         SLAD_TRY(measure_shape(bench, shape, results));
         print_shape(bench, shape, results, i == 0);
@@ -370,6 +367,8 @@ static bool parse(gemm_options *options, int count, char **arguments)
             options->json = true;
         } else if (strcmp(arguments[i], "--all") == 0) {
             options->all = true;
+        } else if (strcmp(arguments[i], "--cpu-time") == 0) {
+            options->cpu_time = true;
         } else if (strcmp(arguments[i], "--device") == 0 && has_value) {
             options->device = arguments[++i];
         } else if (strcmp(arguments[i], "--rounds") == 0 && has_value) {
@@ -396,19 +395,26 @@ int main(int count, char **arguments)
     slad_status status = SLAD_OK;
     gemm_bench bench = {0};
     if (!parse(&bench.options, count, arguments)) {
-        (void)fprintf(stderr, "usage: bench_gemm [--device SPEC] [--rounds 1..%d] [--all] [--json]\n", MAX_ROUNDS);
+        (void)fprintf(stderr, "usage: bench_gemm [--device SPEC] [--rounds 1..%d] [--all] [--cpu-time] [--json]\n",
+                      MAX_ROUNDS);
         return SLAD_ERROR_USAGE;
     }
     const slad_device_options device_options = {.spec = bench.options.device};
     SLAD_TRY(slad_context_create(&bench.context, NULL, SLAD_LOG_ERROR));
     SLAD_TRY(slad_device_open(bench.context, &bench.device, &device_options));
+    if (bench.options.cpu_time && slad_device_get_info(bench.device)->type != SLAD_DEVICE_CPU) {
+        (void)fprintf(stderr, "bench_gemm: --cpu-time tells nothing of a device that is no CPU; leave it out\n");
+        status = SLAD_ERROR_USAGE;
+        goto release;
+    }
     SLAD_TRY(slad_gemm_create(bench.device, &bench.gemms[OUR_PARAMETERS], SLAD_GEMM_CLBLAST));
     SLAD_TRY(slad_gemm_create(bench.device, &bench.gemms[REGISTER_TILE], SLAD_GEMM_REGISTER_TILE));
     SLAD_TRY(open_shipped(&bench));
-    SLAD_TRY(bench_peak_create(bench.device, &bench.peak));
+    SLAD_TRY(bench_peak_create(bench.device, &bench.peak, bench.options.cpu_time));
     SLAD_TRY(run(&bench));
 cleanup:
     if (status != SLAD_OK) (void)fprintf(stderr, "bench_gemm: %s\n", slad_context_message(bench.context));
+release:
     release(&bench);
     return (int)status;
 }
