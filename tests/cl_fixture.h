@@ -62,13 +62,13 @@ static inline void cl_fixture_write(const cl_fixture *fixture, const char *name,
                      SLAD_OK);
 }
 
-/* The device of $TEST_DEV, else the default one. Options may be NULL: no cache on disk then. */
+/* The device of $TEST_DEVICE, else the default one. Options may be NULL: no cache on disk then. */
 static inline slad_device *cl_fixture_open(const cl_fixture *fixture, const slad_device_options *options)
 {
     slad_device_options used = {.cache_directory = ""};
     slad_device *device = NULL;
     if (options) used = *options;
-    if (!used.spec) used.spec = getenv("TEST_DEV");
+    if (!used.spec) used.spec = getenv("TEST_DEVICE");
     const slad_status status = slad_device_open(fixture->context, &device, &used);
     if (status != SLAD_OK) fail_msg("no device: %s", slad_context_message(fixture->context));
     return device;

@@ -128,7 +128,7 @@ static void test_details(void **state)
 static void test_faults(void **state)
 {
     (void)state;
-    const slad_device_options options = {.spec = getenv("TEST_DEV"), .cache_directory = ""};
+    const slad_device_options options = {.spec = getenv("TEST_DEVICE"), .cache_directory = ""};
     unsigned failures = 0;
     for (uint64_t countdown = 1;; countdown++) {
         slad_device *device = NULL;

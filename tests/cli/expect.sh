@@ -20,7 +20,7 @@ complain()
     sed 's/^/  stderr: /' stderr 2>/dev/null | tail -n 8
 }
 
-# run CODE ARGUMENT...: runs slad, whose output goes to ./stdout and ./stderr, and checks its exit code. $TEST_DEV, if
+# run CODE ARGUMENT...: runs slad, whose output goes to ./stdout and ./stderr, and checks its exit code. $TEST_DEVICE, if
 # set, names the device.
 run()
 {
@@ -28,10 +28,10 @@ run()
     shift
     last="slad $*"
     checks=$((checks + 1))
-    if [ -n "${TEST_DEV:-}" ] && [ $# -gt 0 ]; then
+    if [ -n "${TEST_DEVICE:-}" ] && [ $# -gt 0 ]; then
         command=$1
         shift
-        set -- "$command" --device "$TEST_DEV" "$@"
+        set -- "$command" --device "$TEST_DEVICE" "$@"
     fi
     timeout 300 "$slad" "$@" >stdout 2>stderr </dev/null
     got=$?
