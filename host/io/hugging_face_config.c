@@ -209,7 +209,9 @@ slad_status slad_hf_take_config(slad_context *context, slad_hf_model *model)
     SLAD_TRY(take_size(context, &config->heads, model, "num_attention_heads", 12, 1024));
     SLAD_TRY(take_size(context, &config->image_size, model, "image_size", 224, 16384));
     SLAD_TRY(take_size(context, &config->patch_size, model, "patch_size", 14, 1024));
-    SLAD_TRY(take_size(context, &config->channels, model, "num_channels", 3, 65536));
+    int64_t channels = 3;
+    SLAD_TRY(slad_json_get_integer(context, &channels, model->json, "num_channels", false, 1, 65536, path));
+    config->channels = (uint32_t)channels;
     SLAD_FAIL_IF(config->hidden_size % config->heads != 0, SLAD_ERROR_DATA,
                  "%s: \"hidden_size\" %u is not a multiple of \"num_attention_heads\" %u", path, config->hidden_size,
                  config->heads);

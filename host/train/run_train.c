@@ -1,5 +1,6 @@
 /* A whole training run. */
 #include "base/files.h"
+#include "base/json_scan.h"
 #include "base/memory.h"
 #include "base/threads.h"
 #include "io/metrics.h"
@@ -104,6 +105,32 @@ cleanup:
     return status;
 }
 
+/* What config.json and the student's folder will name must be UTF-8; found out now, and not when all is trained. */
+static slad_status check_names(slad_run *run)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const char *const inputs[] = {run->options->teacher, run->options->student, run->options->data, run->options->init};
+    char *path = NULL;
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        if (!inputs[i]) continue;
+        SLAD_TRY(slad_path_absolute(context, &path, inputs[i]));
+        SLAD_FAIL_IF(!slad_text_is_utf8(path), SLAD_ERROR_DATA,
+                     "%s: the path is not UTF-8, which config.json needs; rename it", path);
+        slad_release(path);
+        path = NULL;
+    }
+    for (size_t i = 0; i < slad_dataset_class_count(run->dataset); i++) {
+        const char *name = slad_dataset_class_name(run->dataset, i);
+        SLAD_FAIL_IF(!slad_text_is_utf8(name), SLAD_ERROR_DATA,
+                     "%s: the class name \"%s\" is not UTF-8, which config.json needs; rename it", run->options->data,
+                     name);
+    }
+cleanup:
+    slad_release(path);
+    return status;
+}
+
 static slad_status open_models_and_data(slad_run *run)
 {
     slad_context *context = run->context;
@@ -115,6 +142,7 @@ static slad_status open_models_and_data(slad_run *run)
     SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
     SLAD_FAIL_IF(slad_dataset_count(run->dataset, SLAD_SPLIT_TRAIN) == 0, SLAD_ERROR_DATA, "%s has no training images",
                  options->data);
+    SLAD_TRY(check_names(run));
     run->image_size = options->train.image_size;
     SLAD_TRY(slad_run_preprocess(context, &run->preprocess, &run->image_size, options->student, run->dataset));
 cleanup:

@@ -208,4 +208,18 @@ attempt 0 "$odd/data"
 run 0 predict run "$odd/data/val/class-0/0.png" --json
 prints_json predictions
 prints 'sp ace\nnew'
+
+# Names that no JSON can hold, found before the training and not behind it.
+odd=$(printf 'un\377named')
+fresh
+if mv bad/train/class-1 "bad/train/$odd" 2>/dev/null && mv bad/val/class-1 "bad/val/$odd"; then
+    attempt 3 bad
+    says bad "class name" UTF-8
+    check "training went on with an impossible class name" rmdir run
+    cp -R data "$odd"
+    attempt 3 "$odd"
+    says UTF-8
+else
+    skip "names that are not UTF-8: this file system has none"
+fi
 finish

@@ -140,7 +140,7 @@ static void make_model(slad_context *context, char **arguments, int count)
     snprintf(text, sizeof text,
              "{\"model_type\": \"dinov2\", \"architectures\": [\"Dinov2Model\"], \n\"hidden_size\": %" PRIu64 ",\n"
              "\"num_hidden_layers\": %" PRIu64 ",\n\"num_attention_heads\": %" PRIu64 ",\n\"mlp_ratio\": 4,\n"
-             "\"num_channels\": 3,\n\"patch_size\": %d,\n\"image_size\": %" PRIu64 ",\n\"qkv_bias\": true}\n",
+             "\"patch_size\": %d,\n\"image_size\": %" PRIu64 ",\n\"qkv_bias\": true}\n",
              d, layers, heads, PATCH, side);
     write_text(context, folder, "config.json", text);
     snprintf(text, sizeof text,
