@@ -9,8 +9,10 @@ __kernel void patch_embedding_unfold(__global float *patches, const uint patches
 {
     const uint line = get_global_id(0), p = get_global_id(1), grid = grid_height * grid_width;
     if (line >= channels * patch || p >= batch * grid) return;
-    const uint channel = line / patch, y = line % patch;
-    const uint image = p / grid, top = p % grid / grid_width * patch, left = p % grid_width * patch;
+    /* Rests without %: LLVM makes a freeze of / beside %, which Oclgrind does not know. */
+    const uint channel = line / patch, y = line - channel * patch;
+    const uint image = p / grid, place = p - image * grid, grid_row = place / grid_width;
+    const uint top = grid_row * patch, left = (place - grid_row * grid_width) * patch;
     const uint height = grid_height * patch, width = grid_width * patch;
     pixels += pixels_offset + (((size_t)image * channels + channel) * height + top + y) * width + left;
     patches += patches_offset + ((size_t)p * channels * patch + line) * patch;
