@@ -9,9 +9,9 @@ static slad_status open_run(slad_context *context, slad_run_model *model, const 
     SLAD_TRY(slad_run_config_read(context, &model->config, path));
     SLAD_TRY(slad_path_join(context, &model->student_folder, path, "student"));
     SLAD_FAIL_IF(slad_path_look(model->student_folder) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
-                 "Run %s has no merged student: it was stopped before its end. Train on from what it has, with "
-                 "--init %s/state.safetensors and another --out",
-                 path, path);
+                 "Run %s has no merged student: it was stopped before its end. Make it from the last checkpoint with "
+                 "slad export %s --out %s --what student",
+                 path, path, path);
     if (want_teacher && model->config.teacher) {
         SLAD_FAIL_IF(slad_path_look(model->config.teacher) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
                      "The teacher of run %s was made from %s, which is not there; put it back, or use %s alone", path,

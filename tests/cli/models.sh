@@ -182,7 +182,7 @@ tampered tampered/config.json methodical
 head -c 3000 good/state.safetensors >tampered/state.safetensors
 tampered tampered/state.safetensors
 rm -r tampered/student
-tampered tampered student --init
+tampered tampered student "slad export"
 
 # Tensors to start from.
 run 3 train --teacher teacher --student student --data data --out run --init nowhere --steps 1

@@ -58,7 +58,9 @@ for limit in 500 20000 40000; do
     done
 done
 run 3 eval small --data data
-says small student --init
+says small student "slad export"
+run 0 export small --out small --what student
+run 0 eval small --data data
 run 0 train $pair --out again --init small/state.safetensors
 
 # A full disk.

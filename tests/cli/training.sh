@@ -46,22 +46,29 @@ check "an evaluation depends on its threads or its batch" cmp -s stdout one
 run 0 train $pair --out other --epochs 2 --seed 1
 check "the seed changes nothing" sh -c '! cmp -s first/state.safetensors other/state.safetensors'
 
-# Interrupted: a checkpoint, code 130. Another signal ends the program at once.
-for signal in INT TERM HUP; do
+# Interrupted: a checkpoint, code 130. Killed: the checkpoint of the last epoch.
+for signal in INT TERM HUP KILL; do
     rm -rf stopped
     last="train, then SIG$signal"
     checks=$((checks + 1))
     "$inputs" signalled "$slad" train $pair --out stopped --steps 1000000 >stdout 2>stderr &
     trainer=$!
     for tenth in $(seq 1200); do
-        [ -f stopped/metrics.jsonl ] && [ "$(wc -l <stopped/metrics.jsonl)" -ge 3 ] && break
+        [ -f stopped/optimizer.safetensors ] && break
         sleep 0.1
     done
     kill -s $signal $trainer
     wait $trainer
     got=$?
-    [ $got -eq 130 ] || complain "exit code $got instead of 130"
-    says Interrupted stopped
+    if [ $signal = KILL ]; then
+        run 3 eval stopped --data data
+        says stopped "slad export"
+        run 0 export stopped --out stopped --what student
+        rm -f stopped/*.tmp # of a checkpoint under way
+    else
+        [ $got -eq 130 ] || complain "exit code $got instead of 130"
+        says Interrupted stopped
+    fi
     usable stopped
 done
 run 0 train $pair --out onwards --init stopped/state.safetensors --steps 1
