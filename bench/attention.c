@@ -271,7 +271,7 @@ static slad_status run(attention_bench *bench)
         if (status != SLAD_OK) break;
     }
     (void)printf(bench->options.json ? "\n  ],\n  \"peak_gflops\": %.1f\n}\n" : "\nmeasured peak: %.1f GFLOP/s\n",
-                 bench_peak_get(&bench->peak));
+                 bench->peak.best);
 cleanup:
     return status;
 }
