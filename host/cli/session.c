@@ -1,12 +1,15 @@
 #include "cli/session.h"
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-#define BAR_WIDTH 24
+enum { BAR_WIDTH = 24, BAR_LEAST = 6, LINE_SIZE = 320 };
+typedef char cli_line[LINE_SIZE];
 
 /* The second Ctrl-C ends the program at once. */
 static volatile sig_atomic_t interrupted = 0;
@@ -47,27 +50,57 @@ static void format_time(char *text, size_t size, double seconds)
         snprintf(text, size, "%lu:%02lu", whole / 60, whole % 60);
 }
 
+/* Columns of the terminal that standard error is, less the last, where a cursor may wrap. */
+static size_t terminal_columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1u : 79;
+}
+
+/* Puts formatted text behind what the line holds; what has no room is cut. */
+static void append(cli_line line, const char *format, ...)
+{
+    const size_t used = strlen(line);
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(line + used, sizeof(cli_line) - used, format, arguments);
+    va_end(arguments);
+}
+
+/* All that is known. */
+static void append_measures(cli_line line, const slad_progress *progress)
+{
+    char left[32];
+    append(line, " %llu/%llu", (unsigned long long)progress->done, (unsigned long long)progress->total);
+    if (progress->epoch >= 0) append(line, " epoch %d", (int)progress->epoch);
+    if (isfinite(progress->loss) && progress->loss >= 0) append(line, " loss %.4g", progress->loss);
+    if (progress->accuracy >= 0) append(line, " accuracy %.1f %%", 100 * progress->accuracy);
+    if (progress->rate > 0) append(line, " %.4g images/s", progress->rate);
+    if (progress->seconds_left < 0) return;
+    format_time(left, sizeof left, progress->seconds_left);
+    append(line, " %s left", left);
+}
+
+/* One line that never wraps: the bar takes what the measures leave, and is left out where that is too little. */
 static void on_progress(void *user, const slad_progress *progress)
 {
     cli_session *session = user;
-    char bar[BAR_WIDTH + 1], left[32];
+    cli_line measures = "", line = "";
     if (!session->terminal || progress->total == 0) return;
-    const size_t full = (size_t)(progress->done * BAR_WIDTH / progress->total);
-    for (size_t i = 0; i < BAR_WIDTH; i++) bar[i] = i < full ? '#' : '.';
-    bar[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r\033[K%s [%s] %llu/%llu", progress->activity, bar, (unsigned long long)progress->done,
-            (unsigned long long)progress->total);
-    if (progress->epoch >= 0) fprintf(stderr, "  epoch %d", (int)progress->epoch);
-    if (isfinite(progress->loss) && progress->loss >= 0) fprintf(stderr, "  loss %.4f", progress->loss);
-    if (progress->accuracy >= 0) fprintf(stderr, "  accuracy %.1f %%", 100 * progress->accuracy);
-    if (progress->rate > 0) fprintf(stderr, "  %.1f images/s", progress->rate);
-    if (progress->seconds_left >= 0) {
-        format_time(left, sizeof left, progress->seconds_left);
-        fprintf(stderr, "  %s left", left);
+    append_measures(measures, progress);
+    append(line, "%s", progress->activity);
+    const size_t columns = terminal_columns(), used = strlen(line) + strlen(measures) + strlen(" []");
+    const size_t room = columns > used ? columns - used : 0, width = room < BAR_WIDTH ? room : BAR_WIDTH;
+    const size_t full = (size_t)(progress->done * width / progress->total);
+    if (width >= BAR_LEAST) {
+        append(line, " [");
+        for (size_t i = 0; i < width; i++) append(line, "%c", i < full ? '#' : '.');
+        append(line, "]");
     }
-    fflush(stderr);
+    append(line, "%s", measures);
     session->bar_shown = progress->done < progress->total;
-    if (!session->bar_shown) fputs("\r\033[K", stderr);
+    fprintf(stderr, "\r\033[K%.*s%s", (int)columns, line, session->bar_shown ? "" : "\r\033[K");
+    fflush(stderr);
 }
 
 /* A closed terminal interrupts like Ctrl-C, unless nohup has the program ignore it. A pipe without a reader and a file

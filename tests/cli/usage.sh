@@ -204,6 +204,10 @@ prints "top-1"
 if command -v script >/dev/null 2>&1; then
     script -qec "'$slad' eval once --data data" /dev/null >typescript 2>&1 </dev/null
     check "no progress bar on a terminal" grep -q 'evaluating \[' typescript
+    script -qec "stty cols 30; '$slad' train $pair --out narrow --steps 3" /dev/null >typescript 2>&1 </dev/null
+    tr '\r' '\n' <typescript | sed "s/$(printf '\033')\\[K//g" | grep '^training .*/' >bars
+    check "there is no progress on a narrow terminal" test -s bars
+    check "the progress wraps on a narrow terminal" sh -c '! grep -q "^.\{30\}" bars'
     run 0 eval once --data data
     hides 'evaluating ['
 else
