@@ -14,6 +14,9 @@ static const cli_option options[] = {
 };
 static const size_t option_count = sizeof options / sizeof *options;
 
+/* Larger confusion matrices are for nobody to read, and of 20,000 classes no machine holds the JSON. */
+enum { CLASSES_PRINTED = 20, CLASSES_IN_JSON = 1000 };
+
 static void print_model(const char *name, const slad_evaluation *evaluation)
 {
     if (evaluation->present)
@@ -23,7 +26,7 @@ static void print_model(const char *name, const slad_evaluation *evaluation)
 
 static void print_confusion(const slad_evaluation *evaluation)
 {
-    if (!evaluation->present || evaluation->classes > 20) return;
+    if (!evaluation->present || evaluation->classes > CLASSES_PRINTED) return;
     printf("\nConfusion of the student (rows: labels, columns: predictions)\n");
     for (size_t row = 0; row < evaluation->classes; row++) {
         for (size_t column = 0; column < evaluation->classes; column++)
@@ -35,9 +38,10 @@ static void print_confusion(const slad_evaluation *evaluation)
 static cJSON *model_json(const slad_evaluation *evaluation)
 {
     cJSON *json = cJSON_CreateObject();
-    cJSON *confusion = cJSON_CreateArray();
     cJSON_AddNumberToObject(json, "top1", evaluation->top1);
     cJSON_AddNumberToObject(json, "mean_per_class", evaluation->mean_per_class);
+    if (evaluation->classes > CLASSES_IN_JSON) return json;
+    cJSON *confusion = cJSON_AddArrayToObject(json, "confusion");
     for (size_t row = 0; row < evaluation->classes; row++) {
         cJSON *line = cJSON_CreateArray();
         for (size_t column = 0; column < evaluation->classes; column++)
@@ -45,7 +49,6 @@ static cJSON *model_json(const slad_evaluation *evaluation)
                                  cJSON_CreateNumber((double)evaluation->confusion[row * evaluation->classes + column]));
         cJSON_AddItemToArray(confusion, line);
     }
-    cJSON_AddItemToObject(json, "confusion", confusion);
     return json;
 }
 
@@ -107,7 +110,8 @@ int cli_eval(int argc, char **argv)
     else if (arguments.help) {
         printf(
             "usage: slad eval RUN_OR_MODEL --data PATH [options]\n\nTop-1, mean per-class accuracy and confusion of a "
-            "run's student and teacher, or of a model with a classifier.\n\n");
+            "run's student and teacher, or of a model with a classifier. --json gives the confusion of at most 1000 "
+            "classes.\n\n");
         cli_print_options(options, option_count);
         cli_print_common_options();
     } else

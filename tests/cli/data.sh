@@ -178,6 +178,13 @@ run 0 train --method lora --student student --data data --out three --steps 1
 run 3 eval three --data bad.safetensors
 says bad.safetensors three "4 classes"
 
+# Many classes: no matrix of them all in JSON.
+"$inputs" tensors many.safetensors 28 0 1 1000 || exit 1
+run 0 train --method probe --student student --data many.safetensors --out many --steps 1 --batch 4
+run 0 eval many --data many.safetensors --json
+prints_json student
+check "a matrix of 1001 classes is in the JSON" sh -c '! grep -q confusion stdout'
+
 # IDX files.
 mkdir idx
 images()
