@@ -1,4 +1,6 @@
+#!/bin/sh
 # Data sets and images that are not what they should be: named, and refused or skipped as documented.
+# shellcheck source=tests/cli/expect.sh disable=SC2086 # $pair and its like are words
 . "$(dirname "$0")/expect.sh"
 "$inputs" model student 16 1 2 28 || exit 1
 make_data

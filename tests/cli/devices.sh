@@ -1,4 +1,6 @@
+#!/bin/sh
 # Devices: one that is not there, one without enough memory, kernels that do not build or compute, the cache.
+# shellcheck source=tests/cli/expect.sh disable=SC2086 # $pair and its like are words
 . "$(dirname "$0")/expect.sh"
 make_pair
 make_data
@@ -11,10 +13,14 @@ for spec in 99:0 "no such device" ""; do
     says "\"$spec\""
 done
 check "a run's folder was made without a device" is_missing run
-OCL_ICD_VENDORS="$work" run 4 devices --json
-OCL_ICD_VENDORS="$work" run 4 devices
-OCL_ICD_VENDORS="$work" run 4 train $pair --out run
+drivers=${OCL_ICD_VENDORS-}
+export OCL_ICD_VENDORS="$work" # where there are none
+run 4 devices --json
+run 4 devices
+run 4 train $pair --out run
 says OpenCL
+export OCL_ICD_VENDORS="$drivers"
+[ -n "$drivers" ] || unset OCL_ICD_VENDORS
 
 # Kernels from a folder: missing, not compiling, computing wrong results.
 run 3 train $pair --out run --kernels nowhere

@@ -1,3 +1,5 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2034 # the scripts use what is not used here
 # What the scripts of this folder share. They are run as: sh SCRIPT.sh SLAD MAKE_INPUTS CACHE KERNELS
 # (the program, the helper, a folder for compiled kernels, the folder of kernel sources), work in a folder of their own
 # and go on after a failed check; `finish` ends them.

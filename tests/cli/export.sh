@@ -1,4 +1,6 @@
+#!/bin/sh
 # slad export: what of a run is written, where, and what is refused. No device is needed.
+# shellcheck source=tests/cli/expect.sh disable=SC2086 # $pair and its like are words
 . "$(dirname "$0")/expect.sh"
 make_pair
 make_data

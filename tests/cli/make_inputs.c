@@ -47,6 +47,7 @@ typedef struct tensor_list {
     slad_safetensors_entry entries[TENSOR_LIMIT];
     char names[TENSOR_LIMIT][NAME_SIZE];
     uint64_t shapes[TENSOR_LIMIT][4];
+    float *values[TENSOR_LIMIT]; /* owned */
     size_t count;
 } tensor_list;
 
@@ -63,6 +64,7 @@ static void add_tensor(slad_context *context, tensor_list *list, const char *nam
     must(slad_allocate(context, &values, (size_t)elements, sizeof *values, name));
     slad_random random = slad_random_start(strlen(name), SLAD_RANDOM_VERIFY, (uint32_t)slot, 0);
     for (uint64_t i = 0; i < elements; i++) values[i] = (float)(0.2 * (double)slad_random_normal(&random) + shift);
+    list->values[slot] = values;
     list->entries[slot] =
         (slad_safetensors_entry){list->names[slot], SLAD_SAFETENSORS_F32, rank, list->shapes[slot], values};
 }
@@ -70,7 +72,7 @@ static void add_tensor(slad_context *context, tensor_list *list, const char *nam
 static void write_tensors(slad_context *context, const char *path, const tensor_list *list)
 {
     must(slad_safetensors_write(context, path, list->entries, list->count, NULL, 0));
-    for (size_t i = 0; i < list->count; i++) free((void *)(uintptr_t)list->entries[i].data);
+    for (size_t i = 0; i < list->count; i++) slad_release(list->values[i]);
 }
 
 static void add_layer(slad_context *context, tensor_list *list, size_t layer, uint64_t d)
@@ -261,11 +263,11 @@ static void make_tensors(slad_context *context, char **arguments, int count)
     for (size_t i = 0; i < images; i++) {
         const char *label = arguments[2 + i];
         labels[i] = strcmp(label, "nan") == 0 ? 0 : strtoll(label, NULL, 10);
-        if (strcmp(label, "nan") == 0)
-            ((float *)(uintptr_t)list->entries[0].data)[3 * side * side * i] = strtof("nan", NULL);
+        if (strcmp(label, "nan") == 0) list->values[0][3 * side * side * i] = strtof("nan", NULL);
     }
     list->entries[list->count++] = (slad_safetensors_entry){"labels", SLAD_SAFETENSORS_I64, 1, shape, labels};
     write_tensors(context, arguments[0], list);
+    free(labels);
     free(list);
 }
 

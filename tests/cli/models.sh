@@ -1,4 +1,6 @@
+#!/bin/sh
 # Model folders that are not what they should be: exit code 3, and the file with its tensor or field is named.
+# shellcheck source=tests/cli/expect.sh disable=SC2086 # $pair and its like are words
 . "$(dirname "$0")/expect.sh"
 make_pair
 make_data

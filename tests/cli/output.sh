@@ -1,4 +1,6 @@
+#!/bin/sh
 # Where results go: folders that cannot be used, full disks, closed streams, runs that exist already.
+# shellcheck source=tests/cli/expect.sh disable=SC2086 # $pair and its like are words
 . "$(dirname "$0")/expect.sh"
 make_pair
 make_data

@@ -1,4 +1,6 @@
+#!/bin/sh
 # Runs that end early or go wrong leave what they learnt usable; runs that end well are the same each time.
+# shellcheck source=tests/cli/expect.sh disable=SC2086 # $pair and its like are words
 . "$(dirname "$0")/expect.sh"
 make_pair
 make_data
@@ -53,9 +55,10 @@ for signal in INT TERM HUP KILL; do
     checks=$((checks + 1))
     "$inputs" signalled "$slad" train $pair --out stopped --steps 1000000 >stdout 2>stderr &
     trainer=$!
-    for tenth in $(seq 1200); do
-        [ -f stopped/optimizer.safetensors ] && break
+    tenths=1200
+    while [ ! -f stopped/optimizer.safetensors ] && [ $tenths -gt 0 ]; do
         sleep 0.1
+        tenths=$((tenths - 1))
     done
     kill -s $signal $trainer
     wait $trainer

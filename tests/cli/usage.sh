@@ -1,4 +1,6 @@
+#!/bin/sh
 # The command line itself: commands, options, ranges, contradictions, help, JSON.
+# shellcheck source=tests/cli/expect.sh disable=SC2086 # $pair and its like are words
 . "$(dirname "$0")/expect.sh"
 make_pair
 make_data
