@@ -83,7 +83,8 @@ slad_status slad_run_config_write(slad_context *context, const char *folder, con
     cJSON_AddStringToObject(json, "started", when);
     add_text(json, "teacher", teacher);
     add_text(json, "student", student);
-    add_text(json, "init", options->init);
+    add_text(json, "init", options->init); /* may be a part of the run that this one replaces */
+    cJSON_AddBoolToObject(json, "strict_data", options->strict_data);
     for (size_t i = 0; i < slad_train_option_count(); i++)
         add_option(resolved, &options->train, slad_train_option_at(i)->name);
     cJSON_AddItemToObject(json, "options", resolved);

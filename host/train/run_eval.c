@@ -189,6 +189,8 @@ slad_status slad_run_eval(slad_context *context, slad_device *device, slad_evalu
     }
     SLAD_TRY(open_predictions(&eval));
     SLAD_TRY(judge_all(&eval));
+    if (slad_loader_broken_count(eval.loader))
+        slad_log(context, SLAD_LOG_WARNING, "%zu broken images were skipped", slad_loader_broken_count(eval.loader));
     SLAD_TRY(write_predictions(&eval));
 cleanup:
     slad_safetensors_writer_abandon(eval.predictions);

@@ -371,8 +371,18 @@ cleanup:
     return status;
 }
 
+static void count_broken(const slad_run *run)
+{
+    const size_t training = run->training ? slad_loader_broken_count(run->training) : 0;
+    const size_t validation = run->validation ? slad_loader_broken_count(run->validation) : 0;
+    if (training || validation)
+        slad_log(run->context, SLAD_LOG_WARNING, "%zu broken training and %zu broken validation images were skipped",
+                 training, validation);
+}
+
 static void close_run(slad_run *run)
 {
+    count_broken(run);
     if (run->trainer) (void)slad_trainer_finish(run->trainer, NULL, NULL);
     slad_metrics_close(run->metrics);
     if (run->held) slad_loader_release(run->training, run->held);
@@ -394,9 +404,6 @@ slad_status slad_run_train(slad_context *context, slad_device *device, const sla
     SLAD_TRY(open_loaders(&run));
     SLAD_TRY(open_trainer(&run, device));
     SLAD_TRY(train(&run));
-    if (slad_loader_broken_count(run.training))
-        slad_log(context, SLAD_LOG_WARNING, "%zu broken training images were skipped",
-                 slad_loader_broken_count(run.training));
     slad_log(context, SLAD_LOG_INFO, "Done: the merged student is in %s/student", options->out);
 cleanup:
     close_run(&run);

@@ -56,7 +56,7 @@ says loop
 broken()
 {
     attempt 0 bad
-    says "skipped: bad/train/class-0/0.png" "1 broken"
+    says "skipped: bad/train/class-0/0.png" "1 broken training"
     attempt 3 bad --strict-data
     says bad/train/class-0/0.png
 }
@@ -104,6 +104,7 @@ run 3 features student --data bad --out f.safetensors
 says bad/val/class-0/0.png
 check "features of a broken set were written" is_missing f.safetensors
 run 0 eval run --data bad --json
+says "skipped: bad/val/class-0/0.png" "1 broken"
 prints '"images":	5'
 
 # Odd images that are fine: one pixel, a line of 20,000, grey, with alpha, 16 bits.
