@@ -61,13 +61,13 @@ __kernel void gemm_pack(__global float *restrict packed, uint packed_offset, __g
 
     const uint first_n = transposed ? first_i : first_o, first_k = transposed ? first_o : first_i;
     const uint run = transposed ? VECTOR_WIDTH : PACK_ROWS;
-    const int whole =
-        first_i + VECTOR_WIDTH <= in && first_o + PACK_ROWS <= out && first_n / panel == (first_n + run - 1) / panel;
+    const int whole = first_i + VECTOR_WIDTH <= in && first_o + PACK_ROWS <= out && first_n / panel == (first_n + run - 1) / panel;
     if (!whole) {
         for (uint o = first_o; o < min(first_o + PACK_ROWS, end_o); o++) {
             for (uint i = first_i; i < min(first_i + VECTOR_WIDTH, end_i); i++) {
                 const uint n = transposed ? i : o, k = transposed ? o : i;
-                packed[packed_index(k, n, depth, panel)] = merged_element(weight, lora_a, lora_b, &sizes, scale, o, i);
+                packed[packed_index(k, n, depth, panel)] =
+                    merged_element(weight, lora_a, lora_b, &sizes, scale, o, i);
             }
         }
         return;

@@ -16,7 +16,7 @@ typedef float16 rankv;
 #define vload_rank  vload16
 #define vstore_rank vstore16
 #else
-#define RANK_WIDTH  8
+#define RANK_WIDTH 8
 typedef float8 rankv;
 #define vload_rank  vload8
 #define vstore_rank vstore8
@@ -42,9 +42,8 @@ __kernel void linear_pack_factor(__global float *restrict packed, const uint pac
     if (j >= padded_rank || k >= width || block >= blocks) return;
     float value = 0.0f;
     if (j < rank)
-        value =
-            scale *
-            factor[factor_offset + (size_t)j * rank_stride + (size_t)k * width_stride + (size_t)block * block_stride];
+        value = scale * factor[factor_offset + (size_t)j * rank_stride + (size_t)k * width_stride +
+                               (size_t)block * block_stride];
     packed[packed_offset + ((size_t)block * width + k) * padded_rank + j] = value;
 }
 
@@ -68,8 +67,8 @@ GROUP_FUNCTION rankv sum_lanes(rankv part, __local rankv *scratch)
 #define SUM_LANES(part) (part)
 #endif
 
-/* product[rows, padded_rank] = x[rows, depth] packed[depth, padded_rank]. Dimension 0: the lanes, which share the
- * depth. Dimension 1: `rows_per_group` rows. Dimension 2: RANK_WIDTH ranks. */
+/* product[rows, padded_rank] = x[rows, depth] packed[depth, padded_rank]. Dimension 0: the lanes, which share the depth.
+ * Dimension 1: `rows_per_group` rows. Dimension 2: RANK_WIDTH ranks. */
 __kernel void linear_project(__global float *restrict product, const uint product_offset,
                              __global const float *restrict x, const uint x_offset,
                              __global const float *restrict packed, const uint packed_offset, const uint rows,
@@ -121,7 +120,8 @@ static inline void outer_scalar(__global float *plane, __global const float *lef
                                 const uint count, const uint left_stride, const uint columns)
 {
     float sum = 0.0f;
-    for (uint m = 0; m < count; m++, left += left_stride, right += columns) sum = multiply_add(*left, *right, sum);
+    for (uint m = 0; m < count; m++, left += left_stride, right += columns)
+        sum = multiply_add(*left, *right, sum);
     *plane = sum;
 }
 
@@ -141,8 +141,8 @@ static inline void outer_tile(__global float *plane, __global const float *left,
 }
 
 /* partial[chunk, left_columns, columns] = left[rows, left_columns]^T right[rows, columns], chunk by chunk of
- * `rows_per_chunk` rows. Dimension 0: `vectors_per_item` vectors of columns. Dimension 1: OUTER_COLUMNS columns of
- * left. Dimension 2: chunk. */
+ * `rows_per_chunk` rows. Dimension 0: `vectors_per_item` vectors of columns. Dimension 1: OUTER_COLUMNS columns of left.
+ * Dimension 2: chunk. */
 __kernel void linear_outer(__global float *restrict partial, const uint partial_offset,
                            __global const float *restrict left, const uint left_offset,
                            __global const float *restrict right, const uint right_offset, const uint rows,
