@@ -109,7 +109,8 @@ cleanup:
 static double forward_flops(const slad_encoder *encoder, size_t size)
 {
     const slad_encoder_info *info = slad_encoder_get_info(encoder);
-    const double d = (double)info->width, side = (double)(size / info->patch), tokens = 1 + side * side;
+    const size_t side = size / info->patch;
+    const double d = (double)info->width, tokens = (double)(1 + side * side);
     const double linear = 2 * tokens * d * (4 * d + 2 * (double)info->mlp_width), attention = 4 * tokens * tokens * d;
     return (double)info->layers * (linear + attention) + 2 * (tokens - 1) * d * 3 * (double)(info->patch * info->patch);
 }

@@ -36,7 +36,7 @@ static const slad_tensor *tensor_named(const joint *test, const char *name)
 {
     const slad_trained *trained = slad_store_trained_find(test->trainer->store, name);
     if (!trained) fail_msg("nothing trained is called %s", name);
-    return trained->tensor;
+    return trained ? trained->tensor : NULL;
 }
 
 /* The loss after moving one tensor along `direction` by `distance`, on the reference executor. */
