@@ -88,8 +88,7 @@ static inline void joint_open_models(joint *test)
 
 static inline void joint_open_trainer(joint *test)
 {
-    const slad_method method = test->options.method;
-    const bool alone = method == SLAD_METHOD_LORA || method == SLAD_METHOD_PROBE;
+    const bool alone = test->options.teacher_adapt == SLAD_ADAPT_NONE;
     assert_int_equal(slad_trainer_create(test->own->context, &test->trainer, test->device, alone ? NULL : test->teacher,
                                          test->student, JOINT_CLASSES, JOINT_SIZE, JOINT_STEPS, &test->options),
                      SLAD_OK);
@@ -97,7 +96,7 @@ static inline void joint_open_trainer(joint *test)
 
 static inline void joint_open_with(joint *test, scratch *own, slad_train_options options, bool like_a_gpu)
 {
-    static const char *const names[] = {"slad", "joint", "lora", "probe"};
+    static const char *const names[] = {"slad", "joint", "kd-probe", "kd-lora", "kd-finetune", "probe", "lora", "finetune"};
     const size_t floats = (size_t)JOINT_IMAGES * 3 * JOINT_SIZE * JOINT_SIZE;
     *test = (joint){.own = own, .options = options, .method = names[options.method], .like_a_gpu = like_a_gpu};
     assert_int_equal(slad_safetensors_open(own->context, &test->fixture, SLAD_FIXTURES "/joint.safetensors"), SLAD_OK);

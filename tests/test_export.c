@@ -19,7 +19,7 @@ static void write_run_config(scratch *own, const slad_train_options *options, co
 {
     cJSON *json = cJSON_CreateObject();
     cJSON *resolved = cJSON_AddObjectToObject(json, "options");
-    char text[64];
+    char text[SLAD_OPTION_TEXT];
     for (size_t i = 0; i < slad_train_option_count(); i++) {
         const char *name = slad_train_option_at(i)->name;
         if (slad_train_options_get(options, name, text)) cJSON_AddStringToObject(resolved, name, text);
@@ -78,8 +78,8 @@ static void write_state(scratch *own, const slad_train_options *options)
 {
     static state_list list;
     const uint64_t heads = options->head == SLAD_HEAD_CLS ? 1 : 2;
-    const bool with_teacher = options->method == SLAD_METHOD_SLAD || options->method == SLAD_METHOD_JOINT;
-    const bool own_adapters = options->share == SLAD_SHARE_NONE && options->method != SLAD_METHOD_PROBE;
+    const bool with_teacher = options->teacher_adapt != SLAD_ADAPT_NONE;
+    const bool own_adapters = options->share == SLAD_SHARE_NONE && options->student_adapt == SLAD_ADAPT_LORA;
     list.count = 0;
     if (with_teacher) state_add_model(&list, "teacher.", 128, 4, heads * 128);
     state_add_model(&list, "student.", 64, own_adapters ? 3 : 0, heads * 64);
@@ -93,7 +93,7 @@ static void write_state(scratch *own, const slad_train_options *options)
 static void make_run(scratch *own, const slad_train_options *options)
 {
     char teacher[1024], student[1024];
-    const bool with_teacher = options->method == SLAD_METHOD_SLAD || options->method == SLAD_METHOD_JOINT;
+    const bool with_teacher = options->teacher_adapt != SLAD_ADAPT_NONE;
     make_models(own, teacher, student);
     write_run_config(own, options, with_teacher ? teacher : NULL, student);
     write_state(own, options);
@@ -173,7 +173,8 @@ static void assert_shared(scratch *own, size_t layer, size_t from, int module)
 
 static void test_run_export(void **state)
 {
-    static const size_t maps[3][3] = {{0, 1, 2}, {0, 1, 2}, {1, 2, 3}}; /* even-a, first, last of 4 layers for 3 */
+    /* even-a, even-b, even-c, first, last of 4 layers for 3 */
+    static const size_t maps[5][3] = {{0, 1, 2}, {0, 1, 3}, {0, 2, 3}, {0, 1, 2}, {1, 2, 3}};
     scratch *own = *state;
     slad_train_options options = joint_options(SLAD_METHOD_SLAD);
     for (int map = SLAD_MAP_EVEN_A; map <= SLAD_MAP_LAST; map++) {

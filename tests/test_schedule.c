@@ -38,7 +38,7 @@ static void test_option_table(void **state)
 {
     scratch *own = *state;
     slad_train_options options = slad_train_options_default();
-    char text[64], again[64];
+    char text[SLAD_OPTION_TEXT], again[SLAD_OPTION_TEXT];
     size_t available = 0;
     assert_int_equal(slad_train_options_check(own->context, &options), SLAD_OK);
     for (size_t i = 0; i < slad_train_option_count(); i++) {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const cli_option options[] = {
-    {"teacher", "DIR", "pre-trained teacher (methods slad and joint)"},
+    {"teacher", "DIR", "pre-trained teacher, where the method has one"},
     {"student", "DIR", "pre-trained student"},
     {"data", "PATH", "folder with train/ and val/, CSV, IDX folder, or tensor file(s)"},
     {"out", "RUN", "folder of this run"},
@@ -25,14 +25,24 @@ static bool is_train_option(const char *name, bool *takes_value)
     return false;
 }
 
+/* The default as help shows it: that of a switch which --method sets is the method's. */
+static const char *default_text(const char *name, const char *value)
+{
+    static const char *const switches[] = {"teacher-adapt", "student-adapt", "stages", "share"};
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        if (strcmp(name, switches[i]) == 0) return "as --method says";
+    return value;
+}
+
 static void print_help(void)
 {
     const slad_train_options defaults = slad_train_options_default();
     const char *group = "";
-    char line[256], value[64];
+    char line[SLAD_OPTION_TEXT + 256], value[SLAD_OPTION_TEXT];
     printf("usage: slad train --teacher DIR --student DIR --data PATH --out RUN [options]\n\n"
-           "Trains a student, and with the methods slad and joint a teacher beside it, on labelled images. The merged\n"
-           "student ends up in RUN/student, a folder that transformers loads.\n\nInput and output:\n");
+           "Trains a student on labelled images, most methods with a teacher beside or before it. The merged student "
+           "ends\n"
+           "up in RUN/student, a folder that transformers loads.\n\nInput and output:\n");
     cli_print_options(options, option_count);
     for (size_t i = 0; i < slad_train_option_count(); i++) {
         const slad_option *option = slad_train_option_at(i);
@@ -40,8 +50,7 @@ static void print_help(void)
         if (strcmp(group, option->group) != 0) printf("\n%s:\n", option->group);
         group = option->group;
         slad_train_options_get(&defaults, option->name, value);
-        snprintf(line, sizeof line, "%s (default: %s)", option->help,
-                 strcmp(option->name, "share") == 0 ? "both for slad, else none" : value);
+        snprintf(line, sizeof line, "%s (default: %s)", option->help, default_text(option->name, value));
         cli_print_option(option->name, option->values, line);
     }
     cli_print_common_options();
@@ -85,11 +94,10 @@ static int run(cli_arguments *arguments)
     if (code == SLAD_OK) code = (int)slad_train_options_check(session.context, &run_options.train);
     if (code == SLAD_OK && (!run_options.student || !run_options.data || !run_options.out))
         code = cli_usage("train", "slad train needs --student, --data and --out");
-    const slad_method method = run_options.train.method;
-    const bool joint = method == SLAD_METHOD_SLAD || method == SLAD_METHOD_JOINT;
-    if (code == SLAD_OK && joint && !run_options.teacher)
-        code = cli_usage("train", "This method trains a teacher beside the student: give --teacher DIR");
-    if (code == SLAD_OK && !joint && run_options.teacher)
+    const bool has_teacher = run_options.train.teacher_adapt != SLAD_ADAPT_NONE;
+    if (code == SLAD_OK && has_teacher && !run_options.teacher)
+        code = cli_usage("train", "This method has a teacher beside the student: give --teacher DIR");
+    if (code == SLAD_OK && !has_teacher && run_options.teacher)
         code = cli_usage("train", "This method trains the student alone: leave --teacher out");
     if (code == SLAD_OK) code = cli_session_open_device(&session);
     if (code == SLAD_OK) code = (int)slad_run_train(session.context, session.device, &run_options);

@@ -5,8 +5,11 @@
 
 size_t slad_share_map_layer(slad_share_map map, size_t i, size_t teacher_layers, size_t student_layers)
 {
+    const size_t last = student_layers - 1; /* of the student */
     if (map == SLAD_MAP_FIRST) return i;
     if (map == SLAD_MAP_LAST) return i + teacher_layers - student_layers;
+    if (map == SLAD_MAP_EVEN_B) return (i + 1) * teacher_layers / student_layers - 1;
+    if (map == SLAD_MAP_EVEN_C) return last ? (2 * i * (teacher_layers - 1) + last) / (2 * last) : 0;
     return i * teacher_layers / student_layers;
 }
 

@@ -31,14 +31,13 @@ const char *slad_export_part_name(unsigned index)
 
 unsigned slad_export_parts_of(const slad_train_options *options)
 {
-    const bool joint = options->method == SLAD_METHOD_SLAD || options->method == SLAD_METHOD_JOINT;
-    return SLAD_EXPORT_STUDENT | (options->method == SLAD_METHOD_PROBE ? 0u : SLAD_EXPORT_STUDENT_ADAPTER) |
-           (joint ? SLAD_EXPORT_TEACHER_ADAPTER : 0u);
+    return SLAD_EXPORT_STUDENT | (options->student_adapt == SLAD_ADAPT_LORA ? SLAD_EXPORT_STUDENT_ADAPTER : 0u) |
+           (options->teacher_adapt == SLAD_ADAPT_LORA ? SLAD_EXPORT_TEACHER_ADAPTER : 0u);
 }
 
 bool slad_export_needs_teacher(const slad_train_options *options, unsigned parts)
 {
-    return (parts & SLAD_EXPORT_TEACHER_ADAPTER) != 0 || options->share == SLAD_SHARE_BOTH;
+    return (parts & SLAD_EXPORT_TEACHER_ADAPTER) != 0 || options->share != SLAD_SHARE_NONE;
 }
 
 /* The leading columns of A, and the leading rows of each of the blocks q, k, v of B, of a layer of its owner. */
@@ -74,7 +73,7 @@ static slad_status read_adapters(slad_context *context, slad_adapter_values *ada
 {
     slad_status status = SLAD_OK;
     const slad_train_options *options = source->options;
-    const bool shared = !teacher && options->share == SLAD_SHARE_BOTH;
+    const bool shared = !teacher && options->share != SLAD_SHARE_NONE;
     const slad_encoder_info *own = slad_encoder_get_info(teacher ? source->teacher : source->student);
     const slad_encoder_info *owner = shared ? slad_encoder_get_info(source->teacher) : own;
     *adapters = (slad_adapter_values){.layers = own->layers, .width = own->width, .rank = options->lora_rank};

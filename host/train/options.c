@@ -7,6 +7,7 @@ slad_train_options slad_train_options_default(void)
     slad_train_options options = {
         .lora_rank = 16,
         .lora_alpha = 16,
+        .lora_plus = 1,
         .share_map = SLAD_MAP_EVEN_A,
         .alpha_student = 1,
         .alpha_teacher = 1,
@@ -16,6 +17,7 @@ slad_train_options slad_train_options_default(void)
         .kl_direction = SLAD_KL_FORWARD,
         .kl_detach = true,
         .kl_tau2 = true,
+        .alpha_feature = 1,
         .head = SLAD_HEAD_CLS_MEAN,
         .epochs = 30,
         .batch = 32,
@@ -36,8 +38,25 @@ slad_train_options slad_train_options_default(void)
 
 void slad_train_options_set_method(slad_train_options *options, slad_method method)
 {
+    static const struct {
+        slad_adapt teacher, student;
+        slad_share share;
+        slad_stages stages;
+    } presets[] = {
+        [SLAD_METHOD_SLAD] = {SLAD_ADAPT_LORA, SLAD_ADAPT_LORA, SLAD_SHARE_BOTH, SLAD_STAGES_JOINT},
+        [SLAD_METHOD_JOINT] = {SLAD_ADAPT_LORA, SLAD_ADAPT_LORA, SLAD_SHARE_NONE, SLAD_STAGES_JOINT},
+        [SLAD_METHOD_KD_PROBE] = {SLAD_ADAPT_PROBE, SLAD_ADAPT_LORA, SLAD_SHARE_NONE, SLAD_STAGES_TWO},
+        [SLAD_METHOD_KD_LORA] = {SLAD_ADAPT_LORA, SLAD_ADAPT_LORA, SLAD_SHARE_NONE, SLAD_STAGES_TWO},
+        [SLAD_METHOD_KD_FINETUNE] = {SLAD_ADAPT_ALL, SLAD_ADAPT_LORA, SLAD_SHARE_NONE, SLAD_STAGES_TWO},
+        [SLAD_METHOD_PROBE] = {SLAD_ADAPT_NONE, SLAD_ADAPT_PROBE, SLAD_SHARE_NONE, SLAD_STAGES_JOINT},
+        [SLAD_METHOD_LORA] = {SLAD_ADAPT_NONE, SLAD_ADAPT_LORA, SLAD_SHARE_NONE, SLAD_STAGES_JOINT},
+        [SLAD_METHOD_FINETUNE] = {SLAD_ADAPT_NONE, SLAD_ADAPT_ALL, SLAD_SHARE_NONE, SLAD_STAGES_JOINT},
+    };
     options->method = method;
-    options->share = method == SLAD_METHOD_SLAD ? SLAD_SHARE_BOTH : SLAD_SHARE_NONE;
+    options->teacher_adapt = presets[method].teacher;
+    options->student_adapt = presets[method].student;
+    options->share = presets[method].share;
+    options->stages = presets[method].stages;
 }
 
 /* A number's range; NaN is outside of every range. */
@@ -51,9 +70,10 @@ static slad_status check_convex(slad_context *context, const slad_train_options 
 {
     slad_status status = SLAD_OK;
     if (options->loss != SLAD_LOSS_CONVEX) return SLAD_OK;
-    SLAD_FAIL_IF(!has_teacher, SLAD_ERROR_USAGE,
-                 "--loss convex weighs labels against a teacher, and this method has none: use --method slad or joint, "
-                 "or --loss sum");
+    SLAD_FAIL_IF(
+        !has_teacher, SLAD_ERROR_USAGE,
+        "--loss convex weighs labels against a teacher, and this method has none: choose a method with a teacher, "
+        "or --loss sum");
     SLAD_FAIL_IF(options->alpha_kl > 1, SLAD_ERROR_USAGE,
                  "--loss convex is (1 - alpha-kl) CE_S + alpha-kl KL: --alpha-kl must lie in 0 to 1, not %g",
                  options->alpha_kl);
@@ -64,18 +84,116 @@ cleanup:
     return status;
 }
 
+/* Values that their type allows, but no range below can express. */
+static slad_status check_adaptation(slad_context *context, const slad_train_options *options)
+{
+    slad_status status = SLAD_OK;
+    const slad_adapt teacher = options->teacher_adapt, student = options->student_adapt;
+    SLAD_FAIL_IF(student != SLAD_ADAPT_PROBE && student != SLAD_ADAPT_LORA && student != SLAD_ADAPT_ALL,
+                 SLAD_ERROR_USAGE,
+                 "--student-adapt takes probe, lora or all: a student that is not trained needs no training");
+    SLAD_FAIL_IF(
+        options->stages == SLAD_STAGES_TWO && (teacher == SLAD_ADAPT_NONE || teacher == SLAD_ADAPT_FROZEN),
+        SLAD_ERROR_USAGE,
+        "--stages two trains a teacher before the student: give --teacher-adapt probe, lora or all, or --stages joint");
+cleanup:
+    return status;
+}
+
+/* Sharing: its partners, and the options that mean nothing without it. */
+static slad_status check_sharing(slad_context *context, const slad_train_options *options)
+{
+    slad_status status = SLAD_OK;
+    const bool shared = options->share != SLAD_SHARE_NONE;
+    SLAD_FAIL_IF(shared && (options->teacher_adapt != SLAD_ADAPT_LORA || options->student_adapt != SLAD_ADAPT_LORA ||
+                            options->stages == SLAD_STAGES_TWO),
+                 SLAD_ERROR_USAGE,
+                 "--share needs a teacher and a student that train their adapters together (--teacher-adapt lora, "
+                 "--student-adapt lora, --stages joint): use --method slad, or --share none");
+    SLAD_FAIL_IF(
+        !shared && options->private_rank, SLAD_ERROR_USAGE,
+        "--private-rank adds adapters beside shared ones, and nothing is shared: use --method slad, or a larger "
+        "--lora-rank");
+    SLAD_FAIL_IF(
+        !shared && options->unmapped == SLAD_UNMAPPED_FROZEN, SLAD_ERROR_USAGE,
+        "--unmapped frozen freezes teacher layers that no student layer shares, and nothing is shared: use --method "
+        "slad");
+    SLAD_FAIL_IF(options->share_truncation == SLAD_TRUNCATION_NAIVE &&
+                     (options->lora_form == SLAD_LORA_SPLIT || !shared || options->share == SLAD_SHARE_A),
+                 SLAD_ERROR_USAGE,
+                 "--share-truncation naive cuts a fused B that is shared: use --lora-form fused and --share both or b");
+cleanup:
+    return status;
+}
+
+/* What distils needs a teacher to distil from. */
+static slad_status check_teacher(slad_context *context, const slad_train_options *options)
+{
+    slad_status status = SLAD_OK;
+    const bool has_teacher = options->teacher_adapt != SLAD_ADAPT_NONE;
+    SLAD_TRY(check_convex(context, options, has_teacher));
+    SLAD_FAIL_IF(
+        options->feature_loss != SLAD_FEATURE_LOSS_NONE && !has_teacher, SLAD_ERROR_USAGE,
+        "--feature-loss pulls the student's features to a teacher's, and this method has none: choose a method with a "
+        "teacher");
+cleanup:
+    return status;
+}
+
+/* What the options can name, but this version does not do. */
+static slad_status refuse_unfinished(slad_context *context, const slad_train_options *options)
+{
+    slad_status status = SLAD_OK;
+    const slad_adapt teacher = options->teacher_adapt;
+    const struct {
+        const char *option;
+        bool asked_for;
+    } absent[] = {
+        {"--teacher-adapt probe, all or frozen",
+         teacher == SLAD_ADAPT_PROBE || teacher == SLAD_ADAPT_ALL || teacher == SLAD_ADAPT_FROZEN},
+        {"--student-adapt all", options->student_adapt == SLAD_ADAPT_ALL},
+        {"--stages two", options->stages == SLAD_STAGES_TWO},
+        {"--lora-form split", options->lora_form == SLAD_LORA_SPLIT},
+        {"--lora-targets all", options->lora_targets == SLAD_LORA_ALL},
+        {"--lora-dropout", options->lora_dropout > 0},
+        {"--lora-plus", options->lora_plus != 1},
+        {"--share a or b", options->share == SLAD_SHARE_A || options->share == SLAD_SHARE_B},
+        {"--share-map LIST", options->share_map == SLAD_MAP_LIST},
+        {"--share-truncation naive", options->share_truncation == SLAD_TRUNCATION_NAIVE},
+        {"--share-scale fan-in", options->share_scale == SLAD_SHARE_SCALE_FAN_IN},
+        {"--unmapped frozen", options->unmapped == SLAD_UNMAPPED_FROZEN},
+        {"--private-rank", options->private_rank > 0},
+        {"--feature-loss", options->feature_loss != SLAD_FEATURE_LOSS_NONE},
+        {"--head-init probe", options->head_init == SLAD_HEAD_INIT_PROBE},
+        {"--ema", options->ema > 0},
+        {"--mixup", options->mixup > 0},
+        {"--cutmix", options->cutmix > 0},
+        {"--augment strong", options->augment == SLAD_AUGMENTATION_STRONG},
+        {"--checkpoint-every", options->checkpoint_steps > 0 || options->checkpoint_minutes > 0},
+        {"--keep best", options->keep == SLAD_KEEP_BEST},
+    };
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
+        SLAD_FAIL_IF(absent[i].asked_for, SLAD_ERROR_USAGE, "%s is not available in this version of slad",
+                     absent[i].option);
+cleanup:
+    return status;
+}
+
 slad_status slad_train_options_check(slad_context *context, const slad_train_options *options)
 {
     slad_status status = SLAD_OK;
-    const bool joint = options->method == SLAD_METHOD_SLAD || options->method == SLAD_METHOD_JOINT;
     const slad_range ranges[] = {
         {"--lora-rank", options->lora_rank, 1, 1024},
         {"--lora-alpha", options->lora_alpha, 1e-6, 1e6},
+        {"--lora-dropout", options->lora_dropout, 0, 0.99},
+        {"--lora-plus", options->lora_plus, 1e-3, 1e3},
+        {"--private-rank", options->private_rank, 0, 1024},
         {"--alpha-student", options->alpha_student, 0, 1e6},
         {"--alpha-teacher", options->alpha_teacher, 0, 1e6},
         {"--alpha-kl", options->alpha_kl, 0, 1e6},
         {"--tau", options->tau, 1e-3, 1e3},
         {"--label-smoothing", options->label_smoothing, 0, 1},
+        {"--alpha-feature", options->alpha_feature, 0, 1e6},
         {"--epochs", options->epochs, 1, 1e6},
         {"--steps", (double)options->steps, 0, 1e12},
         {"--batch", options->batch, 1, 65536},
@@ -85,10 +203,14 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
         {"--weight-decay", options->weight_decay, 0, 1e3},
         {"--clip", options->clip, 0, 1e9},
         {"--warmup", options->warmup, 0, 1},
+        {"--ema", options->ema, 0, 0.9999999},
+        {"--mixup", options->mixup, 0, 100},
+        {"--cutmix", options->cutmix, 0, 100},
         {"--image-size", options->image_size, 0, 16384},
         {"--crop-scale", options->crop_scale[0], 1e-6, options->crop_scale[1]},
         {"--crop-scale", options->crop_scale[1], options->crop_scale[0], 1},
         {"--eval-every", options->eval_every, 0, 1e6},
+        {"--checkpoint-every", options->checkpoint_minutes, 0, 1e6},
         {"--workers", options->workers, 0, 256},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
@@ -98,9 +220,10 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
     SLAD_FAIL_IF(options->micro_batch > options->batch, SLAD_ERROR_USAGE,
                  "--micro-batch %u is larger than --batch %u; a step's batch is cut into micro-batches",
                  options->micro_batch, options->batch);
-    SLAD_FAIL_IF(options->share == SLAD_SHARE_BOTH && !joint, SLAD_ERROR_USAGE,
-                 "--share both needs a teacher that trains with the student: use --method slad or joint");
-    SLAD_TRY(check_convex(context, options, joint));
+    SLAD_TRY(check_adaptation(context, options));
+    SLAD_TRY(check_sharing(context, options));
+    SLAD_TRY(check_teacher(context, options));
+    SLAD_TRY(refuse_unfinished(context, options));
 cleanup:
     return status;
 }

@@ -18,7 +18,7 @@ static void add_text(cJSON *object, const char *name, const char *text)
 /* A number stays a number, unless it has more digits than a double holds; all else is text. */
 static void add_option(cJSON *object, const slad_train_options *options, const char *name)
 {
-    char text[64];
+    char text[SLAD_OPTION_TEXT];
     double number;
     int used = 0;
     if (!slad_train_options_get(options, name, text)) return;
@@ -113,7 +113,7 @@ static slad_status read_options(slad_context *context, slad_train_options *train
 {
     slad_status status = SLAD_OK;
     const cJSON *option;
-    char text[64];
+    char text[SLAD_OPTION_TEXT];
     SLAD_FAIL_IF(!cJSON_IsObject(options), SLAD_ERROR_DATA, "%s has no object \"options\": it is no run of slad", path);
     *train = slad_train_options_default();
     cJSON_ArrayForEach(option, options)

@@ -77,9 +77,9 @@ static slad_status place_trained(slad_trainer *trainer)
         SLAD_TRY(slad_adapters_create(context, trainer->teacher.adapters, trainer->store, teacher, "teacher.", 0,
                                       &trainer->adapter_options));
     }
-    if (options->method != SLAD_METHOD_PROBE) {
+    if (options->student_adapt == SLAD_ADAPT_LORA) {
         SLAD_TRY(slad_network_allocate_adapters(context, &trainer->student));
-        if (teacher && options->share == SLAD_SHARE_BOTH)
+        if (teacher && options->share != SLAD_SHARE_NONE)
             SLAD_TRY(slad_adapters_share(context, trainer->student.adapters, trainer->store, trainer->teacher.adapters,
                                          student, teacher, &trainer->adapter_options));
         else
@@ -257,12 +257,12 @@ slad_status slad_trainer_create(slad_context *context, slad_trainer **trainer, s
 {
     slad_status status = SLAD_OK;
     slad_trainer *made = NULL;
-    const bool joint = options->method == SLAD_METHOD_SLAD || options->method == SLAD_METHOD_JOINT;
+    const bool has_teacher = options->teacher_adapt != SLAD_ADAPT_NONE;
     *trainer = NULL;
     SLAD_TRY(slad_train_options_check(context, options));
-    SLAD_FAIL_IF(joint != (teacher != NULL), SLAD_ERROR_USAGE,
-                 joint ? "This method trains a teacher beside the student: give --teacher DIR"
-                       : "This method trains the student alone: leave --teacher out");
+    SLAD_FAIL_IF(has_teacher != (teacher != NULL), SLAD_ERROR_USAGE,
+                 has_teacher ? "This method trains a teacher beside the student: give --teacher DIR"
+                             : "This method trains the student alone: leave --teacher out");
     SLAD_FAIL_IF(classes < 2, SLAD_ERROR_DATA, "There must be at least two classes, not %zu", classes);
     SLAD_TRY(slad_allocate(context, &made, 1, sizeof *made, "the trainer"));
     made->context = context;

@@ -53,7 +53,7 @@ static void set_step_values(const slad_trainer *trainer, slad_flight *flight, co
     values[SLAD_STEP_RATES + SLAD_GROUP_HEADS] = (float)(factor * options->head_learning_rate);
     flight->step = trainer->step;
     flight->learning_rate =
-        factor * (options->method == SLAD_METHOD_PROBE ? options->head_learning_rate : options->learning_rate);
+        factor * (options->student_adapt == SLAD_ADAPT_PROBE ? options->head_learning_rate : options->learning_rate);
 }
 
 static size_t image_floats(const slad_trainer *trainer)

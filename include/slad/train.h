@@ -10,12 +10,71 @@
 extern "C" {
 #endif
 
-typedef enum slad_method { SLAD_METHOD_SLAD, SLAD_METHOD_JOINT, SLAD_METHOD_LORA, SLAD_METHOD_PROBE } slad_method;
-typedef enum slad_share { SLAD_SHARE_BOTH, SLAD_SHARE_NONE } slad_share;
-typedef enum slad_share_map { SLAD_MAP_EVEN_A, SLAD_MAP_FIRST, SLAD_MAP_LAST } slad_share_map;
+/* Presets over the switches below (slad_train_options_set_method):
+ *   slad: both encoders with shared LoRA adapters; joint: each its own; probe, lora, finetune: the student alone;
+ *   kd-probe, kd-lora, kd-finetune: the teacher first, then a LoRA student under the frozen teacher. */
+typedef enum slad_method {
+    SLAD_METHOD_SLAD,
+    SLAD_METHOD_JOINT,
+    SLAD_METHOD_KD_PROBE,
+    SLAD_METHOD_KD_LORA,
+    SLAD_METHOD_KD_FINETUNE,
+    SLAD_METHOD_PROBE,
+    SLAD_METHOD_LORA,
+    SLAD_METHOD_FINETUNE
+} slad_method;
+/* What of an encoder is trained. none: there is no such encoder; probe: its head; lora: adapters and head; all: every
+ * weight and the head; frozen: nothing (a teacher that has a head already). */
+typedef enum slad_adapt {
+    SLAD_ADAPT_NONE,
+    SLAD_ADAPT_PROBE,
+    SLAD_ADAPT_LORA,
+    SLAD_ADAPT_ALL,
+    SLAD_ADAPT_FROZEN
+} slad_adapt;
+/* joint: all that is trained at once; two: the teacher first, then the student with the teacher frozen. */
+typedef enum slad_stages { SLAD_STAGES_JOINT, SLAD_STAGES_TWO } slad_stages;
+/* Which factors of the teacher's adapters the student shares. */
+typedef enum slad_share { SLAD_SHARE_BOTH, SLAD_SHARE_A, SLAD_SHARE_B, SLAD_SHARE_NONE } slad_share;
+/* The teacher layer of student layer i, of L_S and L_T (method.md section 4.3): even-a floor(i L_T / L_S), even-b
+ * floor((i + 1) L_T / L_S) - 1, even-c round(i (L_T - 1) / (L_S - 1)), first i, last i + L_T - L_S; list: share_list.
+ */
+typedef enum slad_share_map {
+    SLAD_MAP_EVEN_A,
+    SLAD_MAP_EVEN_B,
+    SLAD_MAP_EVEN_C,
+    SLAD_MAP_FIRST,
+    SLAD_MAP_LAST,
+    SLAD_MAP_LIST
+} slad_share_map;
+/* block: the leading rows of each of B's blocks q, k, v; naive: the leading rows of B as one matrix (an ablation). */
+typedef enum slad_share_truncation { SLAD_TRUNCATION_BLOCK, SLAD_TRUNCATION_NAIVE } slad_share_truncation;
+/* The scale of the student's part: same as the teacher's, or times sqrt(d_T / d_S), as its own fan-in would ask for. */
+typedef enum slad_share_scale { SLAD_SHARE_SCALE_SAME, SLAD_SHARE_SCALE_FAN_IN } slad_share_scale;
+/* What a teacher layer has that no student layer shares. */
+typedef enum slad_unmapped { SLAD_UNMAPPED_LORA, SLAD_UNMAPPED_FROZEN } slad_unmapped;
+/* fused: one A for q, k and v; split: an A and a B each. */
+typedef enum slad_lora_form { SLAD_LORA_FUSED, SLAD_LORA_SPLIT } slad_lora_form;
+/* all: qkv, the attention's output projection, and both layers of the MLP. */
+typedef enum slad_lora_targets { SLAD_LORA_QKV, SLAD_LORA_ALL } slad_lora_targets;
 typedef enum slad_head_kind { SLAD_HEAD_CLS_MEAN, SLAD_HEAD_CLS } slad_head_kind;
+typedef enum slad_head_init { SLAD_HEAD_INIT_RANDOM, SLAD_HEAD_INIT_PROBE } slad_head_init;
 typedef enum slad_schedule_kind { SLAD_SCHEDULE_COSINE, SLAD_SCHEDULE_CONSTANT, SLAD_SCHEDULE_POLY } slad_schedule_kind;
-typedef enum slad_augment_kind { SLAD_AUGMENTATION_CROP_FLIP, SLAD_AUGMENTATION_NONE } slad_augment_kind;
+typedef enum slad_augment_kind {
+    SLAD_AUGMENTATION_CROP_FLIP,
+    SLAD_AUGMENTATION_NONE,
+    SLAD_AUGMENTATION_STRONG
+} slad_augment_kind;
+/* Features of the student, through a learned projection, that are pulled to the teacher's. */
+typedef enum slad_feature_loss_kind {
+    SLAD_FEATURE_LOSS_NONE,
+    SLAD_FEATURE_LOSS_CLS,
+    SLAD_FEATURE_LOSS_PATCH
+} slad_feature_loss_kind;
+typedef enum slad_keep { SLAD_KEEP_LAST, SLAD_KEEP_BEST } slad_keep;
+
+/* Most layers of a student whose layer map is given as a list. */
+enum { SLAD_SHARE_LIST = 64 };
 
 /* How the losses combine, with CE_S and CE_T the task losses of student and teacher and a weight for each:
  *   sum: alpha_student CE_S + alpha_teacher CE_T + alpha_kl KL;
@@ -29,17 +88,33 @@ typedef enum slad_kl_direction { SLAD_KL_FORWARD, SLAD_KL_REVERSE, SLAD_KL_SYMME
 
 typedef struct slad_train_options {
     slad_method method;
+    slad_adapt teacher_adapt, student_adapt; /* these, share and stages: set by slad_train_options_set_method */
+    slad_stages stages;
     uint32_t lora_rank;
     double lora_alpha; /* the adapters' scale is alpha / rank */
-    slad_share share;  /* set to the method's value by slad_train_options_set_method */
+    slad_lora_form lora_form;
+    slad_lora_targets lora_targets;
+    double lora_dropout; /* probability that an adapter does not see an element of its input */
+    double lora_plus;    /* learning rate of B over that of A */
+    slad_share share;
     slad_share_map share_map;
+    int16_t share_list[SLAD_SHARE_LIST]; /* SLAD_MAP_LIST: a teacher layer for each student layer, -1: adapters of its
+                                            own */
+    uint32_t share_list_count;
+    slad_share_truncation share_truncation;
+    slad_share_scale share_scale;
+    slad_unmapped unmapped;
+    uint32_t private_rank; /* of adapters that each encoder has beside the shared ones, scale alpha / rank as theirs */
     double alpha_student, alpha_teacher, alpha_kl, tau;
     slad_loss_kind loss;
     slad_kl_direction kl_direction;
     bool kl_detach;         /* no gradient of the KL flows to the teacher's logits */
     bool kl_tau2;           /* the KL is multiplied by tau^2 */
     double label_smoothing; /* e: targets of both task losses are (1 - e) onehot + e / classes */
+    slad_feature_loss_kind feature_loss;
+    double alpha_feature; /* weight of the feature loss */
     slad_head_kind head;
+    slad_head_init head_init;
     uint32_t epochs;
     uint64_t steps; /* 0: epochs decide */
     uint32_t batch;
@@ -47,15 +122,20 @@ typedef struct slad_train_options {
     double learning_rate, head_learning_rate, weight_decay;
     double clip; /* global norm, 0: off */
     slad_schedule_kind schedule;
-    double warmup;       /* fraction of the steps */
-    uint32_t image_size; /* 0: the crop size of the student's preprocessor_config.json */
+    double warmup;        /* fraction of the steps */
+    double ema;           /* decay of the moving average that is evaluated and exported, 0: none */
+    double mixup, cutmix; /* alpha of the Beta distribution of their mixing factors, 0: off */
+    uint32_t image_size;  /* 0: the crop size of the student's preprocessor_config.json */
     slad_position_mode position_mode;
     slad_augment_kind augment;
     double crop_scale[2];
     bool shuffle;
     uint64_t seed;
-    double eval_every; /* epochs, 0: only at the end */
-    uint32_t workers;  /* loader threads, 0: one a processor */
+    double eval_every;         /* epochs, 0: only at the end */
+    uint64_t checkpoint_steps; /* between checkpoints beside those at the end of each epoch, 0: none */
+    double checkpoint_minutes; /* the same by the clock, 0: none */
+    slad_keep keep;            /* which state a run leaves */
+    uint32_t workers;          /* loader threads, 0: one a processor */
 } slad_train_options;
 
 /* The defaults of `slad train`. */
@@ -79,7 +159,9 @@ SLAD_API const slad_option *slad_train_option_at(size_t index);
  * there is none of that name, it is not available in this version, the text is no such value. */
 SLAD_API slad_status slad_train_options_set(slad_context *context, slad_train_options *options, const char *name,
                                             const char *text);
-/* Its value as text of at most 64 bytes; false if there is no such option in this version. */
+/* Most bytes of an option's value as text. */
+enum { SLAD_OPTION_TEXT = 512 };
+/* Its value as text [SLAD_OPTION_TEXT]; false if there is no such option in this version. */
 SLAD_API bool slad_train_options_get(const slad_train_options *options, const char *name, char *text);
 
 /* What a step measured, of its forward pass, before its update. `loss` is what is minimised: the weighted sum. The
@@ -148,9 +230,12 @@ SLAD_API size_t slad_trainer_parameter_count(const slad_trainer *trainer);
 
 /* A whole run, as `slad train` does it: data, trainer, epochs, evaluation, checkpoints, the run folder of design. */
 typedef struct slad_run_options {
-    const char *teacher, *student, *data, *out; /* folders; teacher NULL where the method has none */
-    const char *init;                           /* safetensors of trained tensors to start from, or NULL */
+    const char *teacher, *student, *data, *out;    /* folders; teacher NULL where the method has none */
+    const char *init;                              /* safetensors of trained tensors to start from, or NULL */
+    const char *teacher_adapter, *student_adapter; /* PEFT folders whose adapters training starts from, or NULL */
+    const char *unlabelled;                        /* images that count in the KL only, or NULL */
     bool overwrite, strict_data;
+    bool resume; /* go on from the last checkpoint of `out` */
     slad_train_options train;
 } slad_run_options;
 /* Errors: all of the above; SLAD_ERROR_USAGE when `out` exists without overwrite; SLAD_ERROR_INTERRUPTED after the
