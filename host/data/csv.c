@@ -4,7 +4,6 @@
 
 #include "base/files.h"
 #include "base/memory.h"
-#include <stdlib.h>
 #include <string.h>
 
 enum { COLUMN_PATH, COLUMN_LABEL, COLUMN_SPLIT, COLUMNS };
@@ -186,11 +185,6 @@ cleanup:
     return status;
 }
 
-static int compare_names(const void *left, const void *right)
-{
-    return strcmp(*(char *const *)left, *(char *const *)right);
-}
-
 /* The distinct labels of the training rows, in byte order. */
 static slad_status collect_classes(slad_context *context, slad_dataset *dataset, const csv_list *list)
 {
@@ -198,15 +192,9 @@ static slad_status collect_classes(slad_context *context, slad_dataset *dataset,
     const char **labels = NULL;
     size_t count = 0;
     SLAD_TRY(slad_allocate(context, &labels, list->count, sizeof *labels, "labels"));
-    SLAD_TRY(slad_allocate(context, &dataset->classes, list->count, sizeof *dataset->classes, "class names"));
     for (size_t i = 0; i < list->count; i++)
         if (list->rows[i].split == SLAD_SPLIT_TRAIN) labels[count++] = list->rows[i].fields[COLUMN_LABEL];
-    if (count > 0) qsort((void *)labels, count, sizeof *labels, compare_names);
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0 && strcmp(labels[i - 1], labels[i]) == 0) continue;
-        SLAD_TRY(slad_duplicate(context, &dataset->classes[dataset->class_count], labels[i]));
-        dataset->class_count++;
-    }
+    SLAD_TRY(slad_dataset_collect_classes(context, dataset, labels, count));
 cleanup:
     slad_release((void *)labels);
     return status;
@@ -226,11 +214,11 @@ slad_status slad_dataset_read_csv(slad_context *context, slad_dataset *dataset, 
     SLAD_TRY(collect_classes(context, dataset, &list));
     for (size_t i = 0; i < list.count; i++) {
         const csv_row *row = &list.rows[i];
-        const char *label = row->fields[COLUMN_LABEL];
-        char **found = bsearch(&label, dataset->classes, dataset->class_count, sizeof *dataset->classes, compare_names);
-        SLAD_FAIL_IF(!found, SLAD_ERROR_DATA, "%s:%zu: no training image has the label \"%s\"", path, row->line, label);
-        SLAD_TRY(slad_dataset_add_file(context, dataset, row->split, row->fields[COLUMN_PATH],
-                                       (int32_t)(found - dataset->classes)));
+        const char *name = row->fields[COLUMN_LABEL];
+        const int32_t label = slad_dataset_find_sorted_class(dataset, name);
+        SLAD_FAIL_IF(label < 0, SLAD_ERROR_DATA, "%s:%zu: no training image has the label \"%s\"", path, row->line,
+                     name);
+        SLAD_TRY(slad_dataset_add_file(context, dataset, row->split, row->fields[COLUMN_PATH], label));
     }
 cleanup:
     slad_release(list.rows);

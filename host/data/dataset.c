@@ -4,10 +4,19 @@
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include <stdlib.h>
 #include <string.h>
 
-static const char *const form_names[] = {"class folders of images", "a CSV list of images", "IDX files",
-                                         "tensor files"};
+static const char *const form_names[] = {
+    [SLAD_FORM_IMAGE_FOLDER] = "class folders of images",
+    [SLAD_FORM_CSV] = "a CSV list of images",
+    [SLAD_FORM_IDX] = "IDX files",
+    [SLAD_FORM_TENSORS] = "tensor files",
+    [SLAD_FORM_CUB] = "CUB-200-2011 with its official split",
+    [SLAD_FORM_AIRCRAFT] = "FGVC-Aircraft, variants, with its official trainval and test parts and without the banner "
+                           "of 20 rows below each image",
+    [SLAD_FORM_DTD] = "DTD with its official split 1, train and val together against test",
+};
 
 static void part_free(slad_dataset_part *part)
 {
@@ -70,6 +79,33 @@ cleanup:
     return status;
 }
 
+static int compare_names(const void *left, const void *right)
+{
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+slad_status slad_dataset_collect_classes(slad_context *context, slad_dataset *dataset, const char **labels,
+                                         size_t count)
+{
+    slad_status status = SLAD_OK;
+    SLAD_TRY(slad_allocate(context, &dataset->classes, count, sizeof *dataset->classes, "class names"));
+    if (count > 0) qsort((void *)labels, count, sizeof *labels, compare_names);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && strcmp(labels[i - 1], labels[i]) == 0) continue;
+        SLAD_TRY(slad_duplicate(context, &dataset->classes[dataset->class_count], labels[i]));
+        dataset->class_count++;
+    }
+cleanup:
+    return status;
+}
+
+int32_t slad_dataset_find_sorted_class(const slad_dataset *dataset, const char *name)
+{
+    if (dataset->class_count == 0) return -1;
+    char **found = bsearch(&name, dataset->classes, dataset->class_count, sizeof *dataset->classes, compare_names);
+    return found ? (int32_t)(found - dataset->classes) : -1;
+}
+
 slad_status slad_dataset_number_classes(slad_context *context, slad_dataset *dataset, size_t count)
 {
     slad_status status = SLAD_OK;
@@ -100,15 +136,20 @@ static bool ends_with(const char *text, const char *ending)
 
 static const char forms_hint[] = "a folder with train/ and val/ of class folders, a .csv file with the columns "
                                  "path,label,split, a folder of IDX files, or .safetensors files with pixel_values "
-                                 "and labels";
+                                 "and labels, or the unpacked CUB-200-2011, FGVC-Aircraft or DTD";
 
-static slad_status recognise_folder(slad_context *context, slad_dataset_form *form, const char *path)
+/* *root: of a published set, else NULL. */
+static slad_status recognise_folder(slad_context *context, slad_dataset_form *form, char **root, const char *path)
 {
     slad_status status = SLAD_OK;
     bool classes = false, tensors = false, idx = false, images = false, masks = false;
     SLAD_TRY(look_for(context, &classes, path, "train", SLAD_PATH_DIRECTORY));
     SLAD_TRY(look_for(context, &tensors, path, "train.safetensors", SLAD_PATH_FILE));
     SLAD_TRY(slad_dataset_look_for_idx(context, &idx, path));
+    if (!classes && !tensors && !idx) {
+        SLAD_TRY(slad_dataset_find_published(context, form, root, path));
+        if (*root) return SLAD_OK;
+    }
     SLAD_TRY(look_for(context, &images, path, "images", SLAD_PATH_DIRECTORY));
     SLAD_TRY(look_for(context, &masks, path, "masks", SLAD_PATH_DIRECTORY));
     SLAD_FAIL_IF(!classes && !tensors && !idx && images && masks, SLAD_ERROR_DATA,
@@ -121,13 +162,13 @@ cleanup:
     return status;
 }
 
-static slad_status recognise(slad_context *context, slad_dataset_form *form, const char *path)
+static slad_status recognise(slad_context *context, slad_dataset_form *form, char **root, const char *path)
 {
     slad_status status = SLAD_OK;
     const slad_path_kind kind = slad_path_look(path);
     SLAD_FAIL_IF(kind == SLAD_PATH_MISSING, SLAD_ERROR_DATA, "%s: there is no such data set; check the path", path);
     if (kind == SLAD_PATH_DIRECTORY) {
-        SLAD_TRY(recognise_folder(context, form, path));
+        SLAD_TRY(recognise_folder(context, form, root, path));
     } else {
         const bool is_csv = ends_with(path, ".csv") || ends_with(path, ".CSV");
         SLAD_FAIL_IF(kind != SLAD_PATH_FILE || (!is_csv && !ends_with(path, ".safetensors")), SLAD_ERROR_DATA,
@@ -148,9 +189,13 @@ static slad_status read_form(slad_context *context, slad_dataset *dataset, const
     case SLAD_FORM_IDX:
         return slad_dataset_read_idx(context, dataset, path);
     case SLAD_FORM_TENSORS:
+        return slad_dataset_read_tensors(context, dataset, path);
+    case SLAD_FORM_CUB:
+    case SLAD_FORM_AIRCRAFT:
+    case SLAD_FORM_DTD:
         break;
     }
-    return slad_dataset_read_tensors(context, dataset, path);
+    return slad_dataset_read_published(context, dataset);
 }
 
 /* Hashes what tells one data set from another without reading images: names, sizes, labels; of IDX files the pixels. */
@@ -207,7 +252,7 @@ slad_status slad_dataset_open(slad_context *context, slad_dataset **out, const c
     *out = NULL;
     SLAD_TRY(slad_allocate(context, &dataset, 1, sizeof *dataset, "data set"));
     dataset->strict = options && options->strict;
-    SLAD_TRY(recognise(context, &dataset->form, path));
+    SLAD_TRY(recognise(context, &dataset->form, &dataset->root, path));
     SLAD_TRY(read_form(context, dataset, path));
     const size_t train = dataset->parts[SLAD_SPLIT_TRAIN].count, held_out = dataset->parts[SLAD_SPLIT_VALIDATION].count;
     SLAD_FAIL_IF(train == 0, SLAD_ERROR_DATA, "%s: there are no training images; give %s", path, forms_hint);
@@ -219,6 +264,8 @@ slad_status slad_dataset_open(slad_context *context, slad_dataset **out, const c
     slad_log(context, SLAD_LOG_INFO, "%s: %s, %zu classes, %zu training and %zu validation images%s", path,
              form_names[dataset->form], dataset->class_count, train, held_out,
              held_out > 0 ? "" : "; evaluation is left out");
+    if (slad_dataset_measure(dataset) == SLAD_MEASURE_MEAN_PER_CLASS)
+        slad_log(context, SLAD_LOG_INFO, "%s: this set's own measure is the mean per-class accuracy", path);
     *out = dataset;
     dataset = NULL;
 cleanup:
@@ -239,6 +286,16 @@ size_t slad_dataset_class_count(const slad_dataset *dataset)
 const char *slad_dataset_class_name(const slad_dataset *dataset, size_t class_index)
 {
     return class_index < dataset->class_count ? dataset->classes[class_index] : NULL;
+}
+
+slad_measure slad_dataset_measure(const slad_dataset *dataset)
+{
+    return dataset->form == SLAD_FORM_AIRCRAFT ? SLAD_MEASURE_MEAN_PER_CLASS : SLAD_MEASURE_TOP1;
+}
+
+const char *slad_measure_name(slad_measure measure)
+{
+    return measure == SLAD_MEASURE_MEAN_PER_CLASS ? "mean_per_class" : "top1";
 }
 
 slad_dataset_form slad_dataset_get_form(const slad_dataset *dataset)
@@ -279,6 +336,10 @@ slad_status slad_dataset_read_image(slad_context *context, slad_image *image, co
     if (part->paths) {
         SLAD_TRY(full_path(context, &path, dataset, split, index));
         SLAD_TRY(slad_image_read(context, image, path));
+        SLAD_FAIL_IF(image->height <= dataset->banner, SLAD_ERROR_DATA,
+                     "%s: the image has %zu rows, of which the lowest %zu are no part of the picture; replace it", path,
+                     image->height, dataset->banner);
+        image->height -= dataset->banner;
         goto cleanup;
     }
     const size_t values = dataset->height * dataset->width;
@@ -287,6 +348,7 @@ slad_status slad_dataset_read_image(slad_context *context, slad_image *image, co
     image->width = dataset->width;
     for (size_t i = 0; i < values; i++) memset(image->pixels + 3 * i, part->pixels[index * values + i], 3);
 cleanup:
+    if (status != SLAD_OK) slad_image_free(image);
     slad_release(path);
     return status;
 }

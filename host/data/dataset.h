@@ -9,7 +9,10 @@ typedef enum slad_dataset_form {
     SLAD_FORM_IMAGE_FOLDER,
     SLAD_FORM_CSV,
     SLAD_FORM_IDX,
-    SLAD_FORM_TENSORS
+    SLAD_FORM_TENSORS,
+    SLAD_FORM_CUB,
+    SLAD_FORM_AIRCRAFT,
+    SLAD_FORM_DTD
 } slad_dataset_form;
 
 slad_dataset_form slad_dataset_get_form(const slad_dataset *dataset);
@@ -20,7 +23,8 @@ int32_t slad_dataset_label(const slad_dataset *dataset, slad_split split, size_t
 slad_status slad_dataset_item_name(slad_context *context, char **text, const slad_dataset *dataset, slad_split split,
                                    size_t index);
 /* Decodes one image (not for tensor files). Safe from several threads, each with a context of its own or none. IDX
- * images are grey repeated to RGB. Errors: those of slad_image_read. */
+ * images are grey repeated to RGB; FGVC-Aircraft's lose their banner, the lowest 20 rows. Errors: those of
+ * slad_image_read. */
 slad_status slad_dataset_read_image(slad_context *context, slad_image *image, const slad_dataset *dataset,
                                     slad_split split, size_t index);
 /* Copies one image's normalised values (tensor files only): pixels [3, height, width]. */

@@ -24,6 +24,7 @@ struct slad_dataset {
     char **classes;
     size_t class_count;
     size_t height, width; /* of IDX and tensor files */
+    size_t banner;        /* rows at the lower edge of each image file that are no part of the picture */
     uint64_t fingerprint;
     slad_dataset_part parts[2]; /* by slad_split */
 };
@@ -34,13 +35,23 @@ slad_status slad_dataset_read_image_folder(slad_context *context, slad_dataset *
 slad_status slad_dataset_read_csv(slad_context *context, slad_dataset *dataset, const char *path);
 slad_status slad_dataset_read_idx(slad_context *context, slad_dataset *dataset, const char *path);
 slad_status slad_dataset_read_tensors(slad_context *context, slad_dataset *dataset, const char *path);
+/* The same of a published set, whose form and root slad_dataset_find_published has told. */
+slad_status slad_dataset_read_published(slad_context *context, slad_dataset *dataset);
 
+/* Looks for a published set in a folder, or in one of the folders in it: *root, owned by the caller, becomes the folder
+ * of its lists, NULL if there is none. Errors: SLAD_ERROR_DATA if there are two. */
+slad_status slad_dataset_find_published(slad_context *context, slad_dataset_form *form, char **root, const char *path);
 /* Whether a folder holds training images of the IDX form. */
 slad_status slad_dataset_look_for_idx(slad_context *context, bool *found, const char *path);
 
 /* Appends an image file to a part, with the size that it has now; takes over neither path nor anything else. */
 slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, slad_split split, const char *path,
                                   int32_t label);
+/* Makes the classes of the distinct labels, in byte order; sorts `labels`. */
+slad_status slad_dataset_collect_classes(slad_context *context, slad_dataset *dataset, const char **labels,
+                                         size_t count);
+/* The number of a class among classes in byte order, -1 if there is none of that name. */
+int32_t slad_dataset_find_sorted_class(const slad_dataset *dataset, const char *name);
 /* Gives the classes 0 .. count-1 their numbers as names. */
 slad_status slad_dataset_number_classes(slad_context *context, slad_dataset *dataset, size_t count);
 

@@ -11,6 +11,9 @@ extern "C" {
 
 typedef enum slad_split { SLAD_SPLIT_TRAIN, SLAD_SPLIT_VALIDATION } slad_split;
 
+/* What a data set's authors measure classifiers by. */
+typedef enum slad_measure { SLAD_MEASURE_TOP1, SLAD_MEASURE_MEAN_PER_CLASS } slad_measure;
+
 typedef struct slad_dataset slad_dataset;
 
 typedef struct slad_dataset_options {
@@ -29,10 +32,17 @@ typedef struct slad_dataset_options {
  * are as many classes as the largest training label and one more;
  * - one .safetensors file with pixel_values F32 [N,3,H,W] and labels I64 [N], which is then a training part only, or a
  *   folder with train.safetensors and maybe val.safetensors. There are as many classes as the metadata num_classes
- * says, else as the largest label and one more. Opening reads no pixels of image files; it lists and checks. `options`
- * may be NULL for the defaults. Free with slad_dataset_free. Errors: SLAD_ERROR_DATA naming the file: nothing usable,
- * an empty class folder, fewer than two classes, a label out of range, a validation class that training does not have,
- * masks for segmentation, which this version does not do. */
+ * says, else as the largest label and one more;
+ * - the tree of a published set as its archive unpacks, or a folder that holds just one of them, with its official
+ *   split; an image that its lists name and that is not there is an error, since a part of a split is another split:
+ *   - CUB-200-2011: train_test_split.txt, classes in the order of classes.txt;
+ *   - FGVC-Aircraft: the variants in the order of variants.txt, trainval for training, test for validation. The lowest
+ *     20 rows of each image, a banner that names its owner, are cropped before anything else, as the set's README asks;
+ *   - DTD: split 1, train and val for training, test for validation, classes in byte order.
+ * Opening reads no pixels of image files; it lists and checks. `options` may be NULL for the defaults. Free with
+ * slad_dataset_free. Errors: SLAD_ERROR_DATA naming the file: nothing usable, an empty class folder, fewer than two
+ * classes, a label out of range, a validation class that training does not have, a list that contradicts itself or
+ * leads out of the set, masks for segmentation, which this version does not do. */
 SLAD_API slad_status slad_dataset_open(slad_context *context, slad_dataset **dataset, const char *path,
                                        const slad_dataset_options *options);
 SLAD_API void slad_dataset_free(slad_dataset *dataset);
@@ -43,6 +53,10 @@ SLAD_API size_t slad_dataset_class_count(const slad_dataset *dataset);
 /* The name of a class: the folder's, the CSV label, or its number in decimal. Owned by the data set; NULL past the end.
  */
 SLAD_API const char *slad_dataset_class_name(const slad_dataset *dataset, size_t class_index);
+/* The measure to report beside top-1: mean per-class accuracy for FGVC-Aircraft, top-1 for all others. */
+SLAD_API slad_measure slad_dataset_measure(const slad_dataset *dataset);
+/* "top1" or "mean_per_class", as in metrics.jsonl. */
+SLAD_API const char *slad_measure_name(slad_measure measure);
 
 /* A batch as the engine takes it, filled by a loader or by the caller. Pixels are normalised float32, channels first.
  * Rows past `count` are padding: they hold zeros, label 0 and weights 0. */
