@@ -57,6 +57,7 @@ static int print_result(const cli_session *session, const slad_evaluation *stude
     if (session->json) {
         cJSON *json = cJSON_CreateObject();
         cJSON_AddNumberToObject(json, "images", (double)student->images);
+        cJSON_AddStringToObject(json, "measure", slad_measure_name(student->measure));
         cJSON_AddItemToObject(json, "student", model_json(student));
         if (teacher->present) cJSON_AddItemToObject(json, "teacher", model_json(teacher));
         return cli_print_json(json);
@@ -64,6 +65,7 @@ static int print_result(const cli_session *session, const slad_evaluation *stude
     printf("%llu images\n", (unsigned long long)student->images);
     print_model("student", student);
     print_model("teacher", teacher);
+    if (student->measure == SLAD_MEASURE_MEAN_PER_CLASS) printf("this data set is measured by the mean per class\n");
     print_confusion(student);
     return SLAD_OK;
 }

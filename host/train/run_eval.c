@@ -187,6 +187,7 @@ slad_status slad_run_eval(slad_context *context, slad_device *device, slad_evalu
         source = slad_run_model_teacher(&eval.model);
         SLAD_TRY(open_judged(&eval, &eval.teacher, teacher, device, &source, image_size));
     }
+    student->measure = teacher->measure = slad_dataset_measure(eval.dataset);
     SLAD_TRY(open_predictions(&eval));
     SLAD_TRY(judge_all(&eval));
     if (slad_loader_broken_count(eval.loader))

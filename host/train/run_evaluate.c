@@ -91,6 +91,7 @@ slad_status slad_run_eval_json(slad_context *context, cJSON **json, const slad_e
         cJSON_AddNumberToObject(made, "epoch", (double)epoch);
     }
     cJSON_AddNumberToObject(made, "images", (double)(student->present ? student->images : teacher->images));
+    cJSON_AddStringToObject(made, "measure", slad_measure_name(student->present ? student->measure : teacher->measure));
     if (student->present) cJSON_AddItemToObject(made, "student", slad_evaluation_json(student));
     if (teacher->present) cJSON_AddItemToObject(made, "teacher", slad_evaluation_json(teacher));
     *json = made;

@@ -280,6 +280,7 @@ static slad_status evaluate(slad_run *run, uint64_t steps_done)
     if (!run->validation) return SLAD_OK;
     SLAD_TRY(slad_trainer_evaluate(run->trainer, &student, &teacher, run->validation,
                                    slad_dataset_count(run->dataset, SLAD_SPLIT_VALIDATION)));
+    student.measure = teacher.measure = slad_dataset_measure(run->dataset);
     run->accuracy = student.top1;
     run->evaluated = true;
     const int64_t epoch = (int64_t)((steps_done + run->steps_per_epoch - 1) / run->steps_per_epoch) - 1;

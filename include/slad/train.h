@@ -206,6 +206,7 @@ typedef struct slad_evaluation {
     bool present;
     uint64_t images;
     double top1, mean_per_class; /* in [0, 1] */
+    slad_measure measure;        /* which of them is the data set's own */
     uint64_t *confusion;         /* [classes, classes], rows are labels; owned, slad_evaluation_free */
     size_t classes;
 } slad_evaluation;

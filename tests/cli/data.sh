@@ -209,6 +209,22 @@ rm idx/train-labels-idx1-ubyte
 attempt 3 idx
 says train-labels-idx1-ubyte
 
+# Published trees: an index, and images of another place.
+mkdir -p planes/fgvc-aircraft-2013b/data/images
+planes=planes/fgvc-aircraft-2013b/data
+for i in 1 2 3 4; do cp data/train/class-0/0.png "$planes/images/$i.jpg"; done
+printf 'Yak-42\n707-320\n' >"$planes/variants.txt"
+printf '1 Yak-42\r\n2 707-320\r\n' >"$planes/images_variant_trainval.txt"
+printf '3 Yak-42\n4 707-320\n' >"$planes/images_variant_test.txt"
+attempt 0 planes
+says planes FGVC-Aircraft "2 training and 2 validation"
+check "the set's own measure is not in metrics.jsonl" grep -q '"measure":"mean_per_class"' run/metrics.jsonl
+run 0 eval run --data planes --json
+prints '"measure":	"mean_per_class"'
+printf '3 Yak-42\n../../4 707-320\n' >"$planes/images_variant_test.txt"
+attempt 3 planes
+says images_variant_test.txt:2 "leads out"
+
 # Odd names.
 odd="sp ace
 new'line"
