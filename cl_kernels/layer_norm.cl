@@ -1,4 +1,4 @@
-/* LayerNorm over rows, and its gradient with respect to x. ROW_LANES work-items share a row; lane l takes the vectors
+/* LayerNorm over rows, and its gradients. ROW_LANES work-items share a row; lane l takes the vectors
  * l, l + ROW_LANES, .. and, past the last whole vector, the same of the single columns that are left.
  *
  * The mean is exact to rounding even where it is large against the deviation: a first estimate is corrected by the mean
@@ -108,5 +108,45 @@ __kernel void layer_norm_backward(__global float *dx, const uint dx_offset, __gl
         const float xhat = (x[j] - mean) * rstd;
         const float gradient = rstd * (dy[j] * gamma[j] - mean_u - xhat * mean_u_xhat);
         dx[j] = accumulate ? dx[j] + gradient : gradient;
+    }
+}
+
+/* The first stage of the gradients of gamma and beta: partial [chunks, 2, columns] receives the sums of dy xhat and of dy
+ * over each chunk of `rows_per_chunk` rows. Dimension 0: vectors of columns. Dimension 1: chunk. */
+__kernel void layer_norm_parameters(__global float *partial, const uint partial_offset, __global const float *dy,
+                                    const uint dy_offset, __global const float *statistics,
+                                    const uint statistics_offset, __global const float *x, const uint x_offset,
+                                    const uint rows, const uint columns, const uint rows_per_chunk)
+{
+    const uint column = (uint)get_global_id(0) * VECTOR_WIDTH, chunk = get_global_id(1);
+    const uint first_row = chunk * rows_per_chunk;
+    if (column >= columns || first_row >= rows) return;
+    const uint count = min(rows_per_chunk, rows - first_row);
+    dy += dy_offset + (size_t)first_row * columns;
+    x += x_offset + (size_t)first_row * columns;
+    statistics += statistics_offset + (size_t)first_row * 2;
+    partial += partial_offset + (size_t)chunk * 2 * columns;
+    if (column + VECTOR_WIDTH <= columns) {
+        floatv of_gamma = (floatv)(0.0f), of_beta = (floatv)(0.0f);
+        for (uint i = 0; i < count; i++) {
+            const floatv gradient = vloadv(0, dy + (size_t)i * columns + column);
+            const floatv xhat = (vloadv(0, x + (size_t)i * columns + column) - statistics[2 * i]) * statistics[2 * i + 1];
+            of_gamma = multiply_add(gradient, xhat, of_gamma);
+            of_beta += gradient;
+        }
+        vstorev(of_gamma, 0, partial + column);
+        vstorev(of_beta, 0, partial + columns + column);
+        return;
+    }
+    for (uint j = column; j < columns; j++) {
+        float of_gamma = 0.0f, of_beta = 0.0f;
+        for (uint i = 0; i < count; i++) {
+            const float gradient = dy[(size_t)i * columns + j];
+            const float xhat = (x[(size_t)i * columns + j] - statistics[2 * i]) * statistics[2 * i + 1];
+            of_gamma = multiply_add(gradient, xhat, of_gamma);
+            of_beta += gradient;
+        }
+        partial[j] = of_gamma;
+        partial[columns + j] = of_beta;
     }
 }

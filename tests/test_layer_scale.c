@@ -15,10 +15,11 @@ typedef struct shape {
     size_t batch, rows, columns;
 } shape;
 
-/* Which of the inputs want a gradient, and whether x is read a second time, behind or before. */
+/* Which of the inputs want a gradient, whether x is read a second time, behind or before, and whether gamma is left out
+ * or trained. */
 typedef struct wiring {
     shape shape;
-    bool of_x, of_z, x_again, z_again, z_is_x;
+    bool of_x, of_z, x_again, z_again, z_is_x, no_gamma, of_gamma;
 } wiring;
 
 static void build(operation_check *check, const void *parameters)
@@ -30,8 +31,9 @@ static void build(operation_check *check, const void *parameters)
         operation_tensor(check, w->of_x ? OPERATION_GRADIENT : OPERATION_INPUT, "x", 3, size, operation_normal(0, 1));
     const slad_tensor *z =
         operation_tensor(check, w->of_z ? OPERATION_GRADIENT : OPERATION_INPUT, "z", 3, size, operation_normal(0, 1));
-    const slad_tensor *gamma =
-        operation_tensor(check, OPERATION_FROZEN, "gamma", 1, &size[2], operation_normal(0.3, 1));
+    const slad_tensor *gamma = w->no_gamma ? NULL
+                                           : operation_tensor(check, w->of_gamma ? OPERATION_TRAINED : OPERATION_FROZEN,
+                                                              "gamma", 1, &size[2], operation_normal(0.3, 1));
     const slad_tensor *y = slad_layer_scale(record, x, w->z_is_x ? x : z, gamma);
     operation_output(check, y, "y");
     if (w->x_again) operation_output(check, slad_layer_scale(record, x, y, gamma), "x_again");
@@ -52,18 +54,41 @@ static void test_shapes(void **state)
     static const size_t columns[] = {1, 3, 17, 64, 33, 5, 48, 7};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         run(state, "", (wiring){{i % 3 + 1, rows[i], columns[i]}, .of_x = true, .of_z = true});
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        run(state, "trained gamma", (wiring){{1, rows[i], columns[i]}, .of_x = true, .of_z = true, .of_gamma = true});
+        run(state, "trained gamma", (wiring){{3, rows[i], columns[i]}, .of_gamma = true});
+        run(state, "no gamma",
+            (wiring){{i % 3 + 1, rows[i], columns[i]}, .of_x = true, .of_z = true, .no_gamma = true});
+    }
+    run(state, "most chunks", (wiring){{64, 257, 5}, .of_gamma = true});
     run(state, "", (wiring){{2, 5, 384}, .of_x = true, .of_z = true});
 }
 
 static void test_every_wiring(void **state)
 {
+    static const char *const gammas[] = {"", ", trained gamma", ", no gamma"};
     const shape s = {3, 5, 21};
-    run(state, "x only", (wiring){s, .of_x = true});
-    run(state, "z only", (wiring){s, .of_z = true});
-    run(state, "x twice", (wiring){s, .of_x = true, .of_z = true, .x_again = true});
-    run(state, "z twice", (wiring){s, .of_x = true, .of_z = true, .z_again = true});
-    run(state, "both twice", (wiring){s, .of_x = true, .of_z = true, .x_again = true, .z_again = true});
-    run(state, "z is x", (wiring){s, .of_x = true, .of_z = true, .z_is_x = true});
+    const struct {
+        const char *what;
+        wiring wiring;
+    } cases[] = {
+        {"x only", {s, .of_x = true}},
+        {"z only", {s, .of_z = true}},
+        {"x twice", {s, .of_x = true, .of_z = true, .x_again = true}},
+        {"z twice", {s, .of_x = true, .of_z = true, .z_again = true}},
+        {"both twice", {s, .of_x = true, .of_z = true, .x_again = true, .z_again = true}},
+        {"z is x", {s, .of_x = true, .of_z = true, .z_is_x = true}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int gamma = 0; gamma < 3; gamma++) {
+            char what[64];
+            wiring w = cases[i].wiring;
+            snprintf(what, sizeof what, "%s%s", cases[i].what, gammas[gamma]);
+            w.of_gamma = gamma == 1;
+            w.no_gamma = gamma == 2;
+            run(state, what, w);
+        }
+    }
 }
 
 /* The residual's gradient is passed on without a copy where nothing else has reached x. */
@@ -77,6 +102,7 @@ static void test_residual_is_passed_on(void **state)
     assert_int_equal(operation_count_nodes(*state, &test, "layer_scale_residual"), 1);
     w = (wiring){{2, 3, 8}, .of_x = true};
     assert_int_equal(operation_count_nodes(*state, &test, "layer_scale_backward"), 0);
+    assert_int_equal(operation_count_nodes(*state, &test, "layer_scale_gamma"), 0);
 }
 
 /* A residual that is itself a trained tensor: its gradient is always added to. */
@@ -100,7 +126,7 @@ static void test_kernels_stay_in_their_tensors(void **state)
 {
     operation_bench *bench = *state;
     enum { ROWS = 7, COLUMNS = 37, COUNT = ROWS * COLUMNS };
-    float x[COUNT], z[COUNT], y[COUNT] = {0}, dz[COUNT] = {0}, gamma[COLUMNS];
+    float x[COUNT], z[COUNT], y[COUNT] = {0}, dz[COUNT] = {0}, gamma[COLUMNS], partial[3 * COLUMNS] = {0};
     operation_fill(x, COUNT, 1, 0, 1);
     operation_fill(z, COUNT, 2, 0, 1);
     operation_fill(gamma, COLUMNS, 3, 0, 1);
@@ -111,21 +137,34 @@ static void test_kernels_stay_in_their_tensors(void **state)
                                         OPERATION_READ(z, COUNT),  OPERATION_READ(gamma, COLUMNS),
                                         OPERATION_UINT(COUNT),     OPERATION_UINT(COLUMNS)};
         operation_launch(bench, &slad_layer_scale_kernels[0], "", forward, 6, work);
+        operation_argument sum[] = {OPERATION_WRITE(y, COUNT), OPERATION_READ(x, COUNT), OPERATION_READ(z, COUNT),
+                                    OPERATION_UINT(COUNT)};
+        operation_launch(bench, &slad_layer_scale_kernels[1], "", sum, 4, work);
         for (unsigned accumulate = 0; accumulate < 2; accumulate++) {
             operation_argument backward[] = {OPERATION_WRITE(dz, COUNT),     OPERATION_READ(y, COUNT),
                                              OPERATION_READ(gamma, COLUMNS), OPERATION_UINT(accumulate),
                                              OPERATION_UINT(COUNT),          OPERATION_UINT(COLUMNS)};
-            operation_launch(bench, &slad_layer_scale_kernels[1], "", backward, 6, work);
+            operation_launch(bench, &slad_layer_scale_kernels[2], "", backward, 6, work);
+            operation_argument residual[] = {OPERATION_WRITE(dz, COUNT), OPERATION_READ(x, COUNT),
+                                             OPERATION_UINT(accumulate), OPERATION_UINT(COUNT)};
+            operation_launch(bench, &slad_layer_scale_kernels[4], "", residual, 4, work);
         }
-        operation_argument residual[] = {OPERATION_WRITE(dz, COUNT), OPERATION_READ(x, COUNT), OPERATION_UINT(COUNT)};
-        operation_launch(bench, &slad_layer_scale_kernels[2], "", residual, 3, work);
+        operation_argument of_gamma[] = {OPERATION_WRITE(partial, 3 * COLUMNS),
+                                         OPERATION_READ(y, COUNT),
+                                         OPERATION_READ(z, COUNT),
+                                         OPERATION_UINT(ROWS),
+                                         OPERATION_UINT(COLUMNS),
+                                         OPERATION_UINT(3)};
+        operation_launch(bench, &slad_layer_scale_kernels[3], "", of_gamma, 6,
+                         (slad_work){.items = {COLUMNS, 3, 1}, .split_axis = 1});
         (void)operation_error(y, y, COUNT); /* finite: nothing was read past an end */
         (void)operation_error(dz, dz, COUNT);
+        (void)operation_error(partial, partial, 3 * COLUMNS);
     }
     bench->device = bench->variants[0];
 }
 
-/* Which size is wrong; 0: none, but gamma is trained. */
+/* Which size is wrong; 0: none, but gamma is a computed tensor that wants a gradient. */
 static void build_wrong(operation_check *check, const void *parameters)
 {
     const int wrong = *(const int *)parameters;
@@ -136,7 +175,7 @@ static void build_wrong(operation_check *check, const void *parameters)
     const slad_tensor *z =
         operation_tensor(check, OPERATION_INPUT, "z", 2, (const size_t[]){wrong == 2 ? 2 : 3, 4}, values);
     const slad_tensor *gamma =
-        operation_tensor(check, wrong ? OPERATION_FROZEN : OPERATION_TRAINED, "gamma", 1, &columns, values);
+        operation_tensor(check, wrong ? OPERATION_FROZEN : OPERATION_GRADIENT, "gamma", 1, &columns, values);
     assert_null(slad_layer_scale(record, x, z, gamma));
 }
 
@@ -147,7 +186,7 @@ static void test_mistakes(void **state)
         slad_status status;
         const char *part;
     } cases[] = {
-        {0, SLAD_ERROR_USAGE, "gamma is to be trained, but full fine-tuning is not available in this version"},
+        {0, SLAD_ERROR_INTERNAL, "trained gamma must lie in the store"},
         {1, SLAD_ERROR_INTERNAL, "gamma [5] must be of 1 x 4"},
         {2, SLAD_ERROR_INTERNAL, "z [2, 4] does not fit x [3, 4]"},
     };

@@ -114,16 +114,38 @@ static void build_layer_norm(operation_check *check, const void *given)
 {
     const size_t columns = 50;
     const slad_tensor *x = tensor(check, OPERATION_GRADIENT, "x", 3, (const size_t[]){2, 5, columns}, 1, 2, 0.5f);
-    const slad_tensor *gamma = tensor(check, OPERATION_FROZEN, "gamma", 1, &columns, 2, 0.5f, 1);
-    const slad_tensor *beta = tensor(check, OPERATION_FROZEN, "beta", 1, &columns, 3, 1, 0);
+    const slad_tensor *gamma = tensor(check, OPERATION_TRAINED, "gamma", 1, &columns, 2, 0.5f, 1);
+    const slad_tensor *beta = tensor(check, OPERATION_TRAINED, "beta", 1, &columns, 3, 1, 0);
     output(check, slad_layer_norm(operation_record(check), x, gamma, beta, 1e-6), "y", 4);
     expect(check, given, "y", 10 * columns, 2e-6);
     expect(check, given, "dx", 10 * columns, 2e-6);
+    expect(check, given, "dgamma", columns, 2e-6);
+    expect(check, given, "dbeta", columns, 2e-6);
 }
 
 static void test_layer_norm(void **state)
 {
     run(state, &(fixture){.name = "layer_norm"}, (operation_case){.build = build_layer_norm});
+}
+
+static void build_layer_scale(operation_check *check, const void *given)
+{
+    const size_t size[] = {2, 17, 23}, elements = (size_t)2 * 17 * 23;
+    slad_record *record = operation_record(check);
+    const slad_tensor *x = tensor(check, OPERATION_GRADIENT, "x", 3, size, 60, 1, 0);
+    const slad_tensor *z = tensor(check, OPERATION_GRADIENT, "z", 3, size, 61, 1, 0);
+    const slad_tensor *gamma = tensor(check, OPERATION_TRAINED, "gamma", 1, &size[2], 62, 0.5f, 0.3f);
+    const slad_tensor *y = slad_layer_scale(record, x, z, gamma);
+    output(check, slad_layer_scale(record, y, z, NULL), "total", 63);
+    expect(check, given, "total", elements, 1e-6);
+    expect(check, given, "dx", elements, 1e-6);
+    expect(check, given, "dz", elements, 1e-6);
+    expect(check, given, "dgamma", size[2], 1e-6);
+}
+
+static void test_layer_scale(void **state)
+{
+    run(state, &(fixture){.name = "layer_scale"}, (operation_case){.build = build_layer_scale});
 }
 
 static void build_gelu(operation_check *check, const void *given)
@@ -301,9 +323,9 @@ static void test_adamw(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layer_norm),      cmocka_unit_test(test_gelu), cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_patch_embedding), cmocka_unit_test(test_pool), cmocka_unit_test(test_distillation),
-        cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_layer_norm),   cmocka_unit_test(test_layer_scale),     cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_attention),    cmocka_unit_test(test_patch_embedding), cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_distillation), cmocka_unit_test(test_adamw),
     };
     return cmocka_run_group_tests(tests, operation_bench_open, operation_bench_close);
 }

@@ -2,6 +2,7 @@
  * product over the rows. */
 #include "ops/kernel_table.h"
 #include "ops/linear_internal.h"
+#include "ops/row_sums.h"
 
 /* What cl_kernels/linear.cl works with. */
 enum {
@@ -34,28 +35,14 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* How the sum over rows is cut. Depends on sizes only, so that a result does not depend on the device's compute units:
- * at most 256 rows a chunk (their partial sums cost little then), fewer where there are few rows, and never more than
- * 64 chunks. */
-typedef struct row_chunks {
-    size_t rows_per_chunk, count;
-} row_chunks;
-
-static row_chunks cut_rows(size_t rows, size_t most_chunks)
+static slad_row_chunks cut_adapter_rows(size_t rows)
 {
-    const size_t wanted = larger(larger(32, smaller(256, rows / 8)), divide_up(rows, most_chunks));
-    const size_t rows_per_chunk = round_up(wanted, 8);
-    return (row_chunks){rows_per_chunk, divide_up(rows, rows_per_chunk)};
+    return slad_cut_rows(rows, SLAD_MOST_ROW_CHUNKS);
 }
 
-static row_chunks cut_adapter_rows(size_t rows)
+static slad_row_chunks cut_weight_rows(size_t rows, size_t out, size_t in)
 {
-    return cut_rows(rows, 64);
-}
-
-static row_chunks cut_weight_rows(size_t rows, size_t out, size_t in)
-{
-    return cut_rows(rows, larger(1, smaller(64, WEIGHT_PARTIAL_ELEMENTS / (out * in))));
+    return slad_cut_rows(rows, larger(1, smaller(SLAD_MOST_ROW_CHUNKS, WEIGHT_PARTIAL_ELEMENTS / (out * in))));
 }
 
 /* A or B seen as [rank, blocks, width] with strides: A has one block of `in`, B has blocks of out / blocks. */
@@ -85,7 +72,8 @@ enum { ADAPTER_X = 0, ADAPTER_DY = 1, ADAPTER_A = 2, ADAPTER_B = 3 };
 enum { SCRATCH_PACKED = 0, SCRATCH_PRODUCT = 1, SCRATCH_PARTIAL = 2, ADAPTER_TARGETS = 3 };
 
 static slad_status launch_outer(slad_launcher *launcher, const slad_tensor *partial, const slad_tensor *left,
-                                const slad_tensor *right, row_chunks chunks, size_t left_columns, size_t left_stride)
+                                const slad_tensor *right, slad_row_chunks chunks, size_t left_columns,
+                                size_t left_stride)
 {
     const slad_features *features = slad_launcher_features(launcher);
     const size_t columns = slad_tensor_columns(right);
@@ -172,7 +160,7 @@ static slad_status launch_factor_gradient(slad_launcher *launcher, const slad_no
 {
     const slad_tensor *partial = node->outputs[SCRATCH_PARTIAL];
     const double scale = ((const adapter_parameters *)node->parameters)->scale;
-    const row_chunks chunks = cut_adapter_rows(slad_tensor_rows(gradient->other));
+    const slad_row_chunks chunks = cut_adapter_rows(slad_tensor_rows(gradient->other));
     const size_t rank = gradient->target_place.rank;
     const size_t plane_rows = round_up(rank, OUTER_COLUMNS), padded = round_up(rank, RANK_ALIGNMENT);
     slad_status status = SLAD_OK;
@@ -260,8 +248,7 @@ static slad_status launch_bias_gradient(slad_launcher *launcher, const slad_node
 {
     const slad_tensor *dy = node->inputs[WEIGHT_DY], *partial = node->outputs[WEIGHT_PARTIAL];
     const size_t out = slad_tensor_columns(dy);
-    const row_chunks chunks = cut_weight_rows(slad_tensor_rows(dy), out, 1);
-    const factor place = {.rank = 1, .blocks = 1, .width = out, .width_stride = 1};
+    const slad_row_chunks chunks = cut_weight_rows(slad_tensor_rows(dy), out, 1);
     const slad_operand arguments[] = {
         SLAD_TENSOR(partial),
         SLAD_TENSOR(dy),
@@ -273,7 +260,7 @@ static slad_status launch_bias_gradient(slad_launcher *launcher, const slad_node
     SLAD_TRY(slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_COLUMN_SUMS], "", arguments,
                                 sizeof arguments / sizeof *arguments,
                                 (slad_work){.items = {out, chunks.count}, .split_axis = 1}));
-    SLAD_TRY(launch_reduce(launcher, target, partial, chunks.count, 1, &place));
+    SLAD_TRY(slad_launch_column_reduction(launcher, target, partial, chunks.count, 0, 1));
 cleanup:
     return status;
 }
@@ -287,7 +274,7 @@ static slad_status launch_weight_gradient(slad_launcher *launcher, const slad_no
     unsigned target = WEIGHT_TARGETS;
     slad_status status = SLAD_OK;
     if (parameters->wants_weight) {
-        const row_chunks chunks = cut_weight_rows(slad_tensor_rows(x), out, in);
+        const slad_row_chunks chunks = cut_weight_rows(slad_tensor_rows(x), out, in);
         const factor place = {.rank = out, .blocks = 1, .width = in, .rank_stride = in, .width_stride = 1};
         SLAD_TRY(launch_outer(launcher, partial, dy, x, chunks, out, out));
         SLAD_TRY(launch_reduce(launcher, node->outputs[target++], partial, chunks.count, out, &place));

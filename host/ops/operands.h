@@ -17,6 +17,10 @@ bool slad_check_same_size(slad_record *record, const char *operation, const slad
 bool slad_check_frozen(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
                        size_t columns);
 
+/* The same of one that the operation can train: then it must lie in the store. */
+bool slad_check_parameter(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
+                          size_t columns);
+
 /* One work-item a vector of the device's width, the last perhaps partial. */
 slad_work slad_work_of_vectors(const slad_launcher *launcher, size_t elements);
 

@@ -13,8 +13,8 @@ const slad_tensor *slad_patch_embedding(slad_record *record, const slad_tensor *
                                         const slad_tensor *bias, const slad_tensor *class_token,
                                         const slad_tensor *position, size_t patch);
 
-/* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last size, biased variance. gamma and beta frozen.
- */
+/* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last size, biased variance. gamma, beta [d]:
+ * frozen, or trained; gradients dgamma = sum of dy (x - mean) rstd over the rows, dbeta = sum of dy. */
 const slad_tensor *slad_layer_norm(slad_record *record, const slad_tensor *x, const slad_tensor *gamma,
                                    const slad_tensor *beta, double epsilon);
 
@@ -30,7 +30,8 @@ const slad_tensor *slad_attention(slad_record *record, const slad_tensor *qkv, s
 /* y = x Phi(x), exact (erf). */
 const slad_tensor *slad_gelu(slad_record *record, const slad_tensor *x);
 
-/* y = x + gamma * z: LayerScale gamma [d] on a branch z and the residual x. gamma frozen. */
+/* y = x + gamma * z: LayerScale gamma [d] on a branch z and the residual x. gamma: frozen, or trained (dgamma = sum of
+ * dy z over the rows), or NULL, where a model has no LayerScale: y = x + z. */
 const slad_tensor *slad_layer_scale(slad_record *record, const slad_tensor *x, const slad_tensor *z,
                                     const slad_tensor *gamma);
 

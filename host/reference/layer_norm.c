@@ -42,3 +42,18 @@ void slad_reference_layer_norm_backward(float *dx, const float *dy, const float 
         }
     }
 }
+
+void slad_reference_layer_norm_parameters(float *dgamma, float *dbeta, const float *dy, const float *statistics,
+                                          const float *x, size_t rows, size_t columns)
+{
+    for (size_t j = 0; j < columns; j++) {
+        double of_gamma = 0, of_beta = 0;
+        for (size_t i = 0; i < rows; i++) {
+            const double mean = statistics[2 * i], rstd = statistics[2 * i + 1];
+            of_gamma += (double)dy[i * columns + j] * ((x[i * columns + j] - mean) * rstd);
+            of_beta += (double)dy[i * columns + j];
+        }
+        if (dgamma) dgamma[j] = (float)((double)dgamma[j] + of_gamma);
+        if (dbeta) dbeta[j] = (float)((double)dbeta[j] + of_beta);
+    }
+}

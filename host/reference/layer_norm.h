@@ -16,4 +16,9 @@ void slad_reference_layer_norm(float *y, float *statistics, const float *x, cons
 void slad_reference_layer_norm_backward(float *dx, const float *dy, const float *statistics, const float *x,
                                         const float *gamma, bool accumulate, size_t rows, size_t columns);
 
+/* Adds to dgamma and dbeta [columns] (either may be NULL): dgamma += column sums of dy * xhat, dbeta += column sums of
+ * dy. */
+void slad_reference_layer_norm_parameters(float *dgamma, float *dbeta, const float *dy, const float *statistics,
+                                          const float *x, size_t rows, size_t columns);
+
 #endif

@@ -48,9 +48,20 @@ def write(name, tensors):
 
 def layer_norm():
     x = counter(1, (2, 5, 50), 2.0, 0.5).requires_grad_()
-    y = F.layer_norm(x, (50,), counter(2, (50,), 0.5, 1.0), counter(3, (50,)), 1e-6)
+    gamma, beta = counter(2, (50,), 0.5, 1.0).requires_grad_(), counter(3, (50,)).requires_grad_()
+    y = F.layer_norm(x, (50,), gamma, beta, 1e-6)
     y.backward(counter(4, (2, 5, 50)))
-    write("layer_norm", {"y": y, "dx": x.grad})
+    write("layer_norm", {"y": y, "dx": x.grad, "dgamma": gamma.grad, "dbeta": beta.grad})
+
+
+def layer_scale():
+    """Two layers of one residual stream: with LayerScale, and without."""
+    x, z = counter(60, (2, 17, 23)).requires_grad_(), counter(61, (2, 17, 23)).requires_grad_()
+    gamma = counter(62, (23,), 0.5, 0.3).requires_grad_()
+    y = x + gamma * z
+    total = y + z
+    total.backward(counter(63, (2, 17, 23)))
+    write("layer_scale", {"total": total, "dx": x.grad, "dz": z.grad, "dgamma": gamma.grad})
 
 
 def gelu():
@@ -127,5 +138,5 @@ def adamw():
 
 
 if __name__ == "__main__":
-    for make in (layer_norm, gelu, attention, patch_embedding, pool, distillation, adamw):
+    for make in (layer_norm, layer_scale, gelu, attention, patch_embedding, pool, distillation, adamw):
         make()
