@@ -14,6 +14,60 @@
 #include "base/error.h"
 #include <stddef.h>
 
+/* The layers that an adapter can change. Some libraries have one layer where others have several: qkv is q, k and v one
+ * below the other, and fc1 of a gated MLP is its gate above what it gates. */
+typedef enum slad_peft_target {
+    SLAD_PEFT_QKV,
+    SLAD_PEFT_Q,
+    SLAD_PEFT_K,
+    SLAD_PEFT_V,
+    SLAD_PEFT_PROJ,
+    SLAD_PEFT_FC1,
+    SLAD_PEFT_GATE,
+    SLAD_PEFT_UP,
+    SLAD_PEFT_FC2,
+    SLAD_PEFT_TARGETS
+} slad_peft_target;
+/* "qkv", ... for messages. */
+const char *slad_peft_target_name(slad_peft_target target);
+
+/* What is added to the weight [outputs, inputs] of one layer: scale B A. */
+typedef struct slad_peft_pair {
+    size_t layer;
+    slad_peft_target target;
+    size_t rank, inputs, outputs;
+    double scale; /* alpha / rank, or alpha / sqrt(rank) where config says use_rslora */
+    float *a;     /* [rank, inputs] */
+    float *b;     /* [outputs, rank] */
+} slad_peft_pair;
+
+/* A folder that was read. */
+typedef struct slad_peft {
+    char *folder;
+    char *base;            /* base_model_name_or_path as it stands there, or NULL */
+    slad_peft_pair *pairs; /* [count], by layer, then target; each of them once */
+    size_t count;
+    size_t classes, features; /* of the classifier; 0: the folder has none */
+    float *classifier_weight; /* [classes, features] */
+    float *classifier_bias;   /* [classes] */
+    char **class_names;       /* [classes], as slad_peft_write keeps them; or NULL */
+} slad_peft;
+
+/* Whether a folder holds adapter_config.json and no config.json. */
+bool slad_peft_is_folder(slad_context *context, const char *folder);
+
+/* Reads a folder that peft wrote: plain LoRA with rsLoRA and patterns, F32, F16 or BF16, layers under the names that
+ * Hugging Face (before and since transformers 5), hub and timm models give them. What would make the model another
+ * function than W + scale B A is refused by the name of its field or tensor. Free with slad_peft_close, which allows
+ * NULL. Errors: SLAD_ERROR_DATA naming file and field or tensor. */
+slad_status slad_peft_open(slad_context *context, slad_peft **peft, const char *folder);
+void slad_peft_close(slad_peft *peft);
+
+/* The folder or file of the base model: base_model_name_or_path where that is absolute, or starts in the folder in
+ * which the adapter's folder lies, or in the working folder. Owned by the caller. Errors: SLAD_ERROR_DATA when there is
+ * no such path. */
+slad_status slad_peft_base(slad_context *context, char **path, const slad_peft *peft);
+
 /* A model whose attention layers are adapted in fused form, W_qkv + (alpha / rank) B A with one A for q, k and v. PEFT
  * has layers q, k and v of their own: each gets the whole of A and its block of B, which is the same product exactly.
  * Nothing is owned. */

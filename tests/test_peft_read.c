@@ -1,0 +1,364 @@
+/* Reading folders of PEFT: what slad writes, the names of hub and timm, patterns and rsLoRA, and what is refused.
+ * tests/oracle/check_peft.py has slad read folders that peft itself wrote. */
+#include "formula.h"
+
+#include "base/pattern.h"
+#include "io/peft.h"
+
+enum { WIDTH = 6, MOST = 16 };
+
+/* A folder of made-up tensors. */
+typedef struct made {
+    slad_safetensors_entry entries[MOST];
+    char names[MOST][128];
+    uint64_t shapes[MOST][2];
+    float *values[MOST];
+    size_t count;
+} made;
+
+static void made_add(made *list, const char *name, uint64_t rows, uint64_t columns)
+{
+    const size_t slot = list->count++;
+    const size_t elements = (size_t)(rows * (columns ? columns : 1));
+    assert_true(slot < MOST);
+    (void)snprintf(list->names[slot], sizeof list->names[slot], "base_model.model.%s", name);
+    list->shapes[slot][0] = rows;
+    list->shapes[slot][1] = columns;
+    list->values[slot] = malloc(elements * sizeof(float) + 1);
+    assert_non_null(list->values[slot]);
+    formula_tensor(list->values[slot], elements, name, 1.0, 0);
+    list->entries[slot] = (slad_safetensors_entry){list->names[slot], SLAD_SAFETENSORS_F32, columns ? 2 : 1,
+                                                   list->shapes[slot], list->values[slot]};
+}
+
+/* lora_A [rank, inputs] and lora_B [outputs, rank] of a module. */
+static void made_add_pair(made *list, const char *module, uint64_t rank, uint64_t inputs, uint64_t outputs)
+{
+    char name[128];
+    (void)snprintf(name, sizeof name, "%s.lora_A.weight", module);
+    made_add(list, name, rank, inputs);
+    (void)snprintf(name, sizeof name, "%s.lora_B.weight", module);
+    made_add(list, name, outputs, rank);
+}
+
+static void made_free(made *list)
+{
+    for (size_t i = 0; i < list->count; i++) free(list->values[i]);
+    list->count = 0;
+}
+
+/* Writes the folder "peft" with a configuration that has these fields behind peft_type. */
+static void made_write(scratch *own, const made *list, const char *fields)
+{
+    char text[1024];
+    const int length = snprintf(text, sizeof text, "{\"peft_type\": \"LORA\"%s%s}", *fields ? ", " : "", fields);
+    assert_int_equal(slad_directory_create(own->context, scratch_path(own, "peft")), SLAD_OK);
+    assert_int_equal(
+        slad_file_write_all(own->context, scratch_path(own, "peft/adapter_config.json"), text, (size_t)length),
+        SLAD_OK);
+    assert_int_equal(slad_safetensors_write(own->context, scratch_path(own, "peft/adapter_model.safetensors"),
+                                            list->entries, list->count, NULL, 0),
+                     SLAD_OK);
+}
+
+static slad_peft *open_good(scratch *own)
+{
+    slad_peft *peft = NULL;
+    if (slad_peft_open(own->context, &peft, scratch_path(own, "peft")) != SLAD_OK)
+        fail_msg("%s", slad_context_message(own->context));
+    return peft;
+}
+
+static void assert_refused(scratch *own, const char *part)
+{
+    slad_peft *peft = NULL;
+    assert_int_equal(slad_peft_open(own->context, &peft, scratch_path(own, "peft")), SLAD_ERROR_DATA);
+    assert_null(peft);
+    assert_message(own, part);
+}
+
+/* What is written is read back: each of q, k, v once, though it stands there under two names. */
+static void test_round_trip(void **state)
+{
+    enum { RANK = 2, CLASSES = 3, LAYERS = 2 };
+    scratch *own = *state;
+    float a[LAYERS][RANK * WIDTH], b[LAYERS][3 * WIDTH * RANK], weight[CLASSES * 2 * WIDTH], bias[CLASSES];
+    const float *const lora_a[LAYERS] = {a[0], a[1]}, *const lora_b[LAYERS] = {b[0], b[1]};
+    const slad_peft_adapter adapter = {"../base", WIDTH, LAYERS, RANK, CLASSES, 3, lora_a, lora_b, weight, bias};
+    for (size_t i = 0; i < LAYERS; i++) {
+        formula_tensor(a[i], RANK * WIDTH, i ? "a1" : "a0", 1.0, 0);
+        formula_tensor(b[i], 3 * WIDTH * RANK, i ? "b1" : "b0", 1.0, 0);
+    }
+    formula_tensor(weight, CLASSES * 2 * WIDTH, "weight", 1.0, 0);
+    formula_tensor(bias, CLASSES, "bias", 1.0, 0);
+    assert_int_equal(slad_peft_write(own->context, scratch_path(own, "peft"), &adapter), SLAD_OK);
+    slad_peft *peft = open_good(own);
+    assert_int_equal(peft->count, 3 * LAYERS);
+    for (size_t i = 0; i < peft->count; i++) {
+        const slad_peft_pair *pair = &peft->pairs[i];
+        assert_int_equal(pair->layer, i / 3);
+        assert_int_equal(pair->target, SLAD_PEFT_Q + i % 3);
+        assert_int_equal(pair->rank, RANK);
+        assert_true(pair->scale == 1.5);
+        assert_memory_equal(pair->a, a[i / 3], sizeof a[0]);
+        assert_memory_equal(pair->b, b[i / 3] + i % 3 * WIDTH * RANK, sizeof b[0] / 3);
+    }
+    assert_int_equal(peft->classes, CLASSES);
+    assert_int_equal(peft->features, 2 * WIDTH);
+    assert_memory_equal(peft->classifier_weight, weight, sizeof weight);
+    assert_memory_equal(peft->classifier_bias, bias, sizeof bias);
+    assert_string_equal(peft->base, "../base");
+    slad_peft_close(peft);
+}
+
+/* Layers by all their names. */
+static void test_names(void **state)
+{
+    static const struct {
+        const char *module;
+        size_t layer;
+        slad_peft_target target;
+    } rows[] = {
+        {"blocks.0.attn.qkv", 0, SLAD_PEFT_QKV},
+        {"blocks.1.attn.proj", 1, SLAD_PEFT_PROJ},
+        {"blocks.2.mlp.fc1", 2, SLAD_PEFT_FC1},
+        {"blocks.3.mlp.w12", 3, SLAD_PEFT_FC1},
+        {"blocks.4.mlp.w3", 4, SLAD_PEFT_FC2},
+        {"encoder.layer.5.attention.attention.key", 5, SLAD_PEFT_K},
+        {"dinov2.encoder.layer.6.attention.v_proj", 6, SLAD_PEFT_V},
+        {"dinov2_with_registers.encoder.layer.7.attention.output.dense", 7, SLAD_PEFT_PROJ},
+        {"vit.encoder.layer.8.intermediate.dense", 8, SLAD_PEFT_FC1},
+        {"vit.encoder.layer.9.output.dense", 9, SLAD_PEFT_FC2},
+        {"vit.layers.10.attention.o_proj", 10, SLAD_PEFT_PROJ},
+        {"dinov2.encoder.layer.11.mlp.gate_proj", 11, SLAD_PEFT_GATE},
+        {"dinov2.encoder.layer.12.mlp.up_proj", 12, SLAD_PEFT_UP},
+        {"dinov2.encoder.layer.39.mlp.weights_out", 39, SLAD_PEFT_FC2},
+    };
+    scratch *own = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        made list = {0};
+        made_add_pair(&list, rows[i].module, 8, WIDTH, WIDTH);
+        made_write(own, &list, "");
+        slad_peft *peft = open_good(own);
+        assert_int_equal(peft->count, 1);
+        assert_int_equal(peft->pairs->layer, rows[i].layer);
+        assert_int_equal(peft->pairs->target, rows[i].target);
+        assert_true(peft->pairs->scale == 1.0);
+        assert_int_equal(peft->classes, 0);
+        slad_peft_close(peft);
+        made_free(&list);
+    }
+}
+
+/* The first expression that fits decides; square roots with rsLoRA. */
+static void test_scales(void **state)
+{
+    scratch *own = *state;
+    made list = {0};
+    made_add_pair(&list, "blocks.0.attn.qkv", 4, WIDTH, 3 * WIDTH);
+    made_add_pair(&list, "blocks.0.attn.proj", 9, WIDTH, WIDTH);
+    made_add_pair(&list, "blocks.1.attn.proj", 4, WIDTH, WIDTH);
+    made_write(
+        own, &list,
+        "\"r\": 4, \"lora_alpha\": 6, \"rank_pattern\": {\"^blocks.0.attn.pr\": 1, \"0\\\\.attn\\\\.(proj|x)\": "
+        "9}, \"alpha_pattern\": {\"attn.proj\": 18, \"blocks.1.attn.proj\": 1}, \"layers_to_transform\": [0, 1]");
+    slad_peft *peft = open_good(own);
+    assert_int_equal(peft->count, 3);
+    assert_true(peft->pairs[0].scale == 6.0 / 4 && peft->pairs[1].scale == 2 && peft->pairs[2].scale == 18.0 / 4);
+    slad_peft_close(peft);
+    made_write(own, &list,
+               "\"r\": 4, \"lora_alpha\": 6, \"rank_pattern\": {\"blocks.0.attn.proj\": 9}, \"use_rslora\": true");
+    peft = open_good(own);
+    assert_true(peft->pairs[0].scale == 3 && peft->pairs[1].scale == 2 && peft->pairs[2].scale == 3);
+    slad_peft_close(peft);
+    made_free(&list);
+}
+
+static void test_patterns(void **state)
+{
+    static const struct {
+        const char *text, *subject;
+        bool matches;
+    } rows[] = {
+        {"proj", "a.b.proj", true},
+        {"proj", "a.b.xproj", false},
+        {"proj", "proj.b", false},
+        {"^a", "a", true},
+        {"^a", "b.a", false},
+        {"a.c", "x.abc", true},
+        {"a\\.c", "abc", false},
+        {"layer\\.[02-4]\\.q", "l.layer.3.q", true},
+        {"layer\\.[^3].q", "layer.3.q", false},
+        {"(?:q|k)_proj", "z.k_proj", true},
+        {"layer.\\d+?.q", "layer.17.q", true},
+        {"layer.[\\d]*.q", "layer.17.q", true},
+    };
+    static const char *const bad[] = {"(?=a)", "a{2}", "\\w", "a**", "[", "(a", "[a-", "a\\"};
+    scratch *own = *state;
+    slad_pattern *pattern = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(slad_pattern_compile(own->context, &pattern, rows[i].text, "here"), SLAD_OK);
+        if (slad_pattern_matches(pattern, rows[i].subject) != rows[i].matches)
+            fail_msg("\"%s\" with \"%s\"", rows[i].text, rows[i].subject);
+        slad_pattern_free(pattern);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(slad_pattern_compile(own->context, &pattern, bad[i], "here"), SLAD_ERROR_DATA);
+        assert_null(pattern);
+        assert_message(own, "here");
+    }
+}
+
+/* Fields that would make another function of the model, or are nonsense. */
+static void test_refused_fields(void **state)
+{
+    static const struct {
+        const char *fields, *message;
+    } rows[] = {
+        {"\"use_dora\": true", "use_dora"},
+        {"\"lora_bias\": true", "lora_bias"},
+        {"\"bias\": \"all\"", "\"bias\""},
+        {"\"fan_in_fan_out\": true", "fan_in_fan_out"},
+        {"\"layer_replication\": [[0, 1]]", "layer_replication"},
+        {"\"something_new\": 3", "something_new"},
+        {"\"init_lora_weights\": \"pissa\"", "pissa"},
+        {"\"init_lora_weights\": 7", "init_lora_weights"},
+        {"\"r\": 4", "rank 4"},
+        {"\"r\": 0", "\"r\""},
+        {"\"r\": \"8\"", "\"r\""},
+        {"\"lora_alpha\": 1e300", "lora_alpha"},
+        {"\"rank_pattern\": 3", "rank_pattern"},
+        {"\"rank_pattern\": {\"(\": 3}", "expression"},
+        {"\"alpha_pattern\": {\"a\": \"b\"}", "\"a\""},
+        {"\"layers_to_transform\": [1]", "layers_to_transform"},
+        {"\"layers_to_transform\": \"all\"", "layers_to_transform"},
+        {"\"modules_to_save\": [\"classifier\"]", "classifier"},
+        {"\"base_model_name_or_path\": 3", "base_model_name_or_path"},
+        {"\"r\": 8, \"r\": 8", "twice"},
+    };
+    scratch *own = *state;
+    made list = {0};
+    made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        made_write(own, &list, rows[i].fields);
+        assert_refused(own, rows[i].message);
+    }
+    made_write(own, &list, "\"use_dora\": null, \"loftq_config\": {}, \"init_lora_weights\": \"gaussian\"");
+    slad_peft_close(open_good(own));
+    assert_int_equal(
+        slad_file_write_all(own->context, scratch_path(own, "peft/adapter_config.json"), "{\"peft_type\":\"IA3\"}", 19),
+        SLAD_OK);
+    assert_refused(own, "IA3");
+    made_free(&list);
+}
+
+/* Tensors that are more, fewer or of other shapes than an adapter has. */
+static void test_refused_tensors(void **state)
+{
+    static const struct {
+        const char *name;
+        uint64_t rows, columns;
+        const char *message;
+    } rows[] = {
+        {"blocks.0.attn.qkv.lora_magnitude_vector", 18, 0, "DoRA"},
+        {"blocks.0.attn.qkv.lora_B.bias", 18, 0, "lora_bias"},
+        {"patch_embed.proj.lora_A.weight", 8, 6, "cannot be adapted"},
+        {"blocks.0.attn.proj.lora_A.weight", 8, 6, "lora_B.weight\" is missing"},
+        {"blocks.0.attn.proj.lora_B.weight", 6, 8, "lora_A.weight\" is missing"},
+        {"blocks.12345.attn.proj.lora_A.weight", 8, 6, "cannot be adapted"},
+        {"blocks..attn.proj.lora_A.weight", 8, 6, "cannot be adapted"},
+        {"blocks.00.attn.proj.lora_A.weight", 8, 6, "cannot be adapted"},
+        {"classifier.weight", 3, 12, "classifier.bias\" is missing"},
+        {"head.weight", 3, 12, "head.weight"},
+    };
+    scratch *own = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        made list = {0};
+        made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
+        made_add(&list, rows[i].name, rows[i].rows, rows[i].columns);
+        made_write(own, &list, "");
+        assert_refused(own, rows[i].message);
+        made_free(&list);
+    }
+    made list = {0};
+    made_write(own, &list, "");
+    assert_refused(own, "no adapter");
+    made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
+    list.values[0][3] = (float)INFINITY;
+    made_write(own, &list, "");
+    assert_refused(own, "not finite");
+    list.values[0][3] = 0;
+    made_add_pair(&list, "encoder.layer.0.attention.q_proj", 8, WIDTH, WIDTH);
+    made_write(own, &list, "");
+    assert_refused(own, "a part of it");
+    made_free(&list);
+    made_add_pair(&list, "encoder.layer.0.attention.q_proj", 8, WIDTH, WIDTH);
+    made_add_pair(&list, "encoder.layer.0.attention.attention.query", 8, WIDTH, WIDTH);
+    made_write(own, &list, "");
+    assert_refused(own, "two different adapters");
+    made_free(&list);
+    made_add(&list, "blocks.0.attn.qkv.lora_A.weight", 8, WIDTH);
+    made_add(&list, "blocks.0.attn.qkv.lora_B.weight", WIDTH, 7);
+    made_write(own, &list, "");
+    assert_refused(own, "[outputs, r]");
+    made_free(&list);
+}
+
+/* The base is looked for beside the adapter. */
+static void test_base(void **state)
+{
+    scratch *own = *state;
+    made list = {0};
+    char *path = NULL;
+    made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
+    made_write(own, &list, "\"base_model_name_or_path\": \"the/base\"");
+    slad_peft *peft = open_good(own);
+    assert_int_equal(slad_peft_base(own->context, &path, peft), SLAD_ERROR_DATA);
+    assert_message(own, "the/base");
+    assert_int_equal(slad_directory_create(own->context, scratch_path(own, "the/base")), SLAD_OK);
+    assert_int_equal(slad_peft_base(own->context, &path, peft), SLAD_OK);
+    assert_int_equal(slad_path_look(path), SLAD_PATH_DIRECTORY);
+    slad_release(path);
+    slad_peft_close(peft);
+    made_write(own, &list, "\"base_model_name_or_path\": null");
+    peft = open_good(own);
+    assert_int_equal(slad_peft_base(own->context, &path, peft), SLAD_ERROR_DATA);
+    assert_message(own, "empty");
+    slad_peft_close(peft);
+    made_free(&list);
+}
+
+/* With each allocation made to fail in turn. */
+static void test_no_memory(void **state)
+{
+    scratch *own = *state;
+    made list = {0};
+    bool struck = true;
+    made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
+    made_add(&list, "classifier.weight", 3, 12);
+    made_add(&list, "classifier.bias", 3, 0);
+    made_write(own, &list, "\"rank_pattern\": {\"qkv\": 8}");
+    for (uint64_t countdown = 1; struck; countdown++) {
+        slad_peft *peft = NULL;
+        slad_fault_arm(own->context, countdown);
+        const slad_status status = slad_peft_open(own->context, &peft, scratch_path(own, "peft"));
+        struck = !slad_fault_pending(own->context);
+        slad_fault_arm(own->context, 0);
+        assert_int_equal(status, struck ? SLAD_ERROR_OUT_OF_MEMORY : SLAD_OK);
+        slad_peft_close(peft);
+        assert_true(countdown < 1000);
+    }
+    made_free(&list);
+}
+
+#define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_begin, scratch_end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_SCRATCH(test_round_trip), WITH_SCRATCH(test_names),          WITH_SCRATCH(test_scales),
+        WITH_SCRATCH(test_patterns),   WITH_SCRATCH(test_refused_fields), WITH_SCRATCH(test_refused_tensors),
+        WITH_SCRATCH(test_base),       WITH_SCRATCH(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
