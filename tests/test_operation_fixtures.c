@@ -251,6 +251,34 @@ static void test_distillation(void **state)
     run(state, &(fixture){.name = "distillation_tau_4", .tau = 4}, (operation_case){.build = build_distillation});
 }
 
+/* By way of a projection that is trained, as a training step does it. */
+static void build_feature_loss(operation_check *check, const void *given)
+{
+    static const float kl[] = {1, 0.5f, 0}, zeros[SLAD_ACCUMULATORS] = {0};
+    const float values[SLAD_STEP_VALUES] = {[SLAD_STEP_INVERSE_KL] = 1 / 1.5f};
+    const slad_feature_distillation loss = {.alpha = 1.5, .compared = 4};
+    const size_t images = 3, steps = SLAD_STEP_VALUES, sums = SLAD_ACCUMULATORS;
+    slad_record *record = operation_record(check);
+    const slad_tensor *tokens = tensor(check, OPERATION_GRADIENT, "tokens", 3, (const size_t[]){3, 6, 10}, 60, 1, 0);
+    const slad_weight projection = {
+        .weight = tensor(check, OPERATION_TRAINED, "projection", 2, (const size_t[]){23, 10}, 61, 0.5f, 0)};
+    const slad_tensor *target = tensor(check, OPERATION_INPUT, "target", 3, (const size_t[]){3, 5, 23}, 62, 2, 1);
+    const slad_tensor *terms = slad_feature_loss(
+        record, slad_linear(record, tokens, &projection, NULL), target,
+        operation_tensor(check, OPERATION_INPUT, "kl_weights", 1, &images, operation_given(kl)),
+        operation_tensor(check, OPERATION_STATE, "step_values", 1, &steps, operation_given(values)),
+        operation_tensor(check, OPERATION_STATE, "accumulators", 1, &sums, operation_given(zeros)), &loss);
+    operation_loss(check, terms, "terms", &loss.alpha, 1);
+    expect(check, given, "accumulators", SLAD_ACCUMULATORS, 2e-6);
+    expect(check, given, "dtokens", 180, 5e-6);
+    expect(check, given, "dprojection", 230, 5e-6);
+}
+
+static void test_feature_loss(void **state)
+{
+    run(state, &(fixture){.name = "feature_loss"}, (operation_case){.build = build_feature_loss});
+}
+
 enum { ADAMW_STEPS = 5, MATRIX = 5 * 23, BIAS = 13 };
 
 /* The gradient of a residual is that of the sum: so the inputs "dy_matrix" and "dy_bias" are the gradients. */
@@ -325,7 +353,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layer_norm),   cmocka_unit_test(test_layer_scale),     cmocka_unit_test(test_gelu),
         cmocka_unit_test(test_attention),    cmocka_unit_test(test_patch_embedding), cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_distillation), cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_distillation), cmocka_unit_test(test_feature_loss),    cmocka_unit_test(test_adamw),
     };
     return cmocka_run_group_tests(tests, operation_bench_open, operation_bench_close);
 }

@@ -33,6 +33,18 @@ static void test_others(void **state)
     assert_near(slad_schedule_factor(SLAD_SCHEDULE_COSINE, 1, 3, 4), 0.75); /* all of it warm-up */
 }
 
+/* The usual warm-up of an average, until the decay that was asked for. */
+static void test_average(void **state)
+{
+    (void)state;
+    assert_near(slad_schedule_average_share(0.9, 0), 1);
+    assert_near(slad_schedule_average_share(0.9, 1), 1 - 2.0 / 11);
+    assert_near(slad_schedule_average_share(0.9, 79), 1 - 80.0 / 89);
+    assert_near(slad_schedule_average_share(0.9, 80), 0.1);
+    assert_near(slad_schedule_average_share(0.9, 1000), 0.1);
+    assert_near(slad_schedule_average_share(0.1, 1), 0.9);
+}
+
 /* Every option of this version reads back what was set, and its default is in range. */
 static void test_option_table(void **state)
 {
@@ -108,6 +120,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cosine),
         cmocka_unit_test(test_others),
+        cmocka_unit_test(test_average),
         cmocka_unit_test_setup_teardown(test_option_table, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_presets, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_convex, scratch_begin, scratch_end),

@@ -88,6 +88,7 @@ static slad_tensor in_slab(const slad_tensor *trained, slad_slab_kind kind)
     if (kind == SLAD_SLAB_GRADIENT) tensor.slab = trained->slab->gradient;
     if (kind == SLAD_SLAB_MOMENT_1) tensor.slab = trained->slab->moment_1;
     if (kind == SLAD_SLAB_MOMENT_2) tensor.slab = trained->slab->moment_2;
+    if (kind == SLAD_SLAB_AVERAGE) tensor.slab = trained->slab->average;
     return tensor;
 }
 

@@ -9,7 +9,8 @@
 
 typedef struct slad_executor slad_executor;
 
-/* Bytes by use. device_total is what the plan adds up to; largest is its largest single buffer. */
+/* Bytes by use; moments with moving averages. device_total is what the plan adds up to; largest is its largest single
+ * buffer. */
 typedef struct slad_memory_plan {
     uint64_t frozen, packed, trained, gradients, moments, state, inputs, arena, gemm_scratch, staging;
     uint64_t device_total, largest;
@@ -58,7 +59,8 @@ slad_status slad_executor_write(slad_executor *executor, const slad_record *reco
                                 const void *source);
 slad_status slad_executor_read(slad_executor *executor, const slad_record *record, const slad_tensor *tensor,
                                void *destination);
-/* The same for a tensor's place in the gradient or moment slabs (trained tensors only). */
+/* The same for a tensor's place in the gradient, moment or average slabs (trained tensors only; averages where the
+ * store keeps them). */
 slad_status slad_executor_read_slab(slad_executor *executor, const slad_tensor *trained, slad_slab_kind kind,
                                     void *destination);
 slad_status slad_executor_write_slab(slad_executor *executor, const slad_tensor *trained, slad_slab_kind kind,

@@ -78,7 +78,8 @@ static void plan_store(slad_opencl_executor *executor)
         if (slab->kind == SLAD_SLAB_FROZEN) plan->frozen += bytes;
         if (slab->kind == SLAD_SLAB_TRAINED) plan->trained += bytes;
         if (slab->kind == SLAD_SLAB_GRADIENT) plan->gradients += bytes;
-        if (slab->kind == SLAD_SLAB_MOMENT_1 || slab->kind == SLAD_SLAB_MOMENT_2) plan->moments += bytes;
+        if (slab->kind == SLAD_SLAB_MOMENT_1 || slab->kind == SLAD_SLAB_MOMENT_2 || slab->kind == SLAD_SLAB_AVERAGE)
+            plan->moments += bytes;
         if (slab->kind == SLAD_SLAB_STATE) plan->state += bytes;
         if (plan->largest < bytes) plan->largest = bytes;
     }

@@ -14,6 +14,7 @@ struct slad_store {
     slad_trained *trained;
     size_t trained_count, trained_capacity;
     slad_slab *open; /* the trained slab that still takes tensors */
+    bool keeps_averages;
 };
 
 slad_status slad_store_create(slad_context *context, slad_store **store, size_t slab_limit)
@@ -130,7 +131,17 @@ cleanup:
     return status;
 }
 
-/* Opens a trained slab with its gradient and moments, all empty. */
+slad_status slad_store_keep_averages(slad_store *store)
+{
+    slad_context *context = store->context;
+    slad_status status = SLAD_OK;
+    SLAD_FAIL_IF(store->open, SLAD_ERROR_INTERNAL, "Averages must be asked for before anything is trained");
+    store->keeps_averages = true;
+cleanup:
+    return status;
+}
+
+/* Opens a trained slab with its gradient, moments and average, all empty. */
 static slad_status open_trained_slab(slad_store *store)
 {
     slad_status status = SLAD_OK;
@@ -139,6 +150,7 @@ static slad_status open_trained_slab(slad_store *store)
     SLAD_TRY(add_slab(store, &slab->gradient, SLAD_SLAB_GRADIENT, 0));
     SLAD_TRY(add_slab(store, &slab->moment_1, SLAD_SLAB_MOMENT_1, 0));
     SLAD_TRY(add_slab(store, &slab->moment_2, SLAD_SLAB_MOMENT_2, 0));
+    if (store->keeps_averages) SLAD_TRY(add_slab(store, &slab->average, SLAD_SLAB_AVERAGE, 0));
     store->open = slab;
 cleanup:
     return status;
@@ -161,6 +173,7 @@ slad_status slad_store_trained(slad_store *store, const slad_tensor **tensor, co
     made->needs_gradient = true;
     slab->elements += elements;
     slab->gradient->elements = slab->moment_1->elements = slab->moment_2->elements = slab->elements;
+    if (slab->average) slab->average->elements = slab->elements;
     SLAD_TRY(slad_grow(context, &store->trained, &store->trained_capacity, store->trained_count + 1,
                        sizeof *store->trained, "the list of trained tensors"));
     store->trained[store->trained_count++] = (slad_trained){made, group, decay};

@@ -34,6 +34,9 @@ slad_status slad_store_frozen(slad_store *store, const slad_tensor **tensor, con
 slad_status slad_store_trained(slad_store *store, const slad_tensor **tensor, const char *name, unsigned rank,
                                const size_t *size, unsigned group, bool decay, slad_fill fill, const void *user,
                                size_t index);
+/* Every trained slab gets a moving average of its values (ops/operations.h, slad_moving_average). To be called before
+ * the first slad_store_trained; else SLAD_ERROR_INTERNAL. */
+slad_status slad_store_keep_averages(slad_store *store);
 slad_status slad_store_state(slad_store *store, const slad_tensor **tensor, const char *name, slad_element element,
                              unsigned rank, const size_t *size);
 

@@ -22,6 +22,7 @@ typedef enum slad_slab_kind {
     SLAD_SLAB_GRADIENT, /* zero at the start of a step, only ever added to */
     SLAD_SLAB_MOMENT_1,
     SLAD_SLAB_MOMENT_2,
+    SLAD_SLAB_AVERAGE,   /* the moving average of trained values, where the store keeps it; zero at the start */
     SLAD_SLAB_STATE,     /* lives from step to step: step values, loss accumulators, the step's report */
     SLAD_SLAB_INPUT,     /* written by the host before each replay */
     SLAD_SLAB_ACTIVATION /* lives from its writing node to its last reader, in the arena */
@@ -38,6 +39,7 @@ typedef struct slad_slab {
     size_t elements;
     /* TRAINED only, else NULL */
     struct slad_slab *gradient, *moment_1, *moment_2;
+    struct slad_slab *average; /* NULL also if the store keeps none */
 } slad_slab;
 
 typedef struct slad_tensor {

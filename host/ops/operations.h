@@ -62,6 +62,23 @@ const slad_tensor *slad_distillation_loss(slad_record *record, const slad_tensor
                                           const slad_tensor *step_values, const slad_tensor *accumulators,
                                           const slad_distillation *parameters);
 
+/* Feature distillation (method.md section 13): the mean squared difference between a student's tokens, projected to the
+ * teacher's width by the caller, and the teacher's tokens, detached, standardised over their channels (LayerNorm
+ * without affine parameters, epsilon 1e-6; the projection takes up any other scale and shift, so nothing is done to
+ * `projected`): D_i = 1 / (compared d) sum over compared tokens and channels of (projected - LN(target))^2, L = alpha
+ * sum_i kl_weight_i D_i SLAD_STEP_INVERSE_KL. projected [b, T, d], or [b, d] for one token an image; target [b, T', d];
+ * kl_weights [b]. Compared are the first token (CLS) and the last compared - 1 of both (patches): registers between
+ * them, which one model may have more of, are left out. Adds to accumulators[SLAD_SUM_FEATURE] without alpha. Returns
+ * the terms [b, T], each already times weight and inverse sum; their sum is L / alpha. In a differentiated record its
+ * rule hands its gradient to projected, which must have no other reader. */
+typedef struct slad_feature_distillation {
+    double alpha;
+    size_t compared; /* 1: CLS alone; 1 + patches: CLS and all patches */
+} slad_feature_distillation;
+const slad_tensor *slad_feature_loss(slad_record *record, const slad_tensor *projected, const slad_tensor *target,
+                                     const slad_tensor *kl_weights, const slad_tensor *step_values,
+                                     const slad_tensor *accumulators, const slad_feature_distillation *parameters);
+
 /* The end of a step, phase SLAD_PHASE_STEP: the global norm of all gradients (each trained entry once); clipping to
  * max_norm as torch.nn.utils.clip_grad_norm_ does (factor max_norm / (norm + 1e-6), at most 1; 0: off); AdamW on every
  * trained slab (method.md section 9) with rates, bias corrections and decay of the step values; gradients cleared.
@@ -69,5 +86,19 @@ const slad_tensor *slad_distillation_loss(slad_record *record, const slad_tensor
  * Then `report` [SLAD_REPORT] receives the accumulators, the norm and a flag, and the accumulators are cleared. */
 slad_status slad_optimizer(slad_record *record, const slad_tensor *step_values, const slad_tensor *accumulators,
                            const slad_tensor *report, double max_norm);
+
+/* The exponential moving average of all trained values, phase SLAD_PHASE_STEP, to be recorded behind slad_optimizer:
+ * average += SLAD_STEP_AVERAGE * (value - average), the share being 1 - d_t of this step (train/schedule.h). A step
+ * that the report calls skipped moves no average. The store must keep averages (slad_store_keep_averages); they are 0
+ * before the first update, whose share is 1. */
+slad_status slad_moving_average(slad_record *record, const slad_tensor *step_values, const slad_tensor *report);
+
+/* Values and averages change places, phase SLAD_PHASE_STEP, for a record of its own:
+ *     slad_executor_run(executor, exchange, SLAD_PHASE_STEP);    now evaluation, export and files see the averages
+ *     slad_executor_run(executor, exchange, SLAD_PHASE_STEP);    training can go on
+ * As after any run of that phase, derived weights are made anew before the next micro-batch. Moments and gradients
+ * stay.
+ */
+slad_status slad_moving_average_exchange(slad_record *record);
 
 #endif

@@ -9,6 +9,7 @@ enum {
     SLAD_STEP_BIAS_1 = 2,       /* 1 / (1 - beta1^t), t from 1 */
     SLAD_STEP_BIAS_2 = 3,       /* 1 / (1 - beta2^t) */
     SLAD_STEP_DECAY = 4,        /* weight decay */
+    SLAD_STEP_AVERAGE = 5,      /* share of the new values in the moving average: 1 - its decay */
     SLAD_STEP_RATES = 8,        /* learning rate of each group: 0 adapters, 1 heads */
     SLAD_STEP_VALUES = 16
 };
@@ -26,6 +27,7 @@ enum {
     SLAD_SUM_KL = 2,            /* with its tau^2 */
     SLAD_SUM_STUDENT_RIGHT = 3, /* images whose largest logit is the label's, times task weight and inverse sum */
     SLAD_SUM_TEACHER_RIGHT = 4,
+    SLAD_SUM_FEATURE = 5, /* feature distillation, mean */
     SLAD_ACCUMULATORS = 8
 };
 

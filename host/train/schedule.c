@@ -19,3 +19,9 @@ double slad_schedule_factor(slad_schedule_kind kind, double warmup, uint64_t ste
     if (kind == SLAD_SCHEDULE_POLY) return pow(1.0 - done, POLY_POWER);
     return 1.0;
 }
+
+double slad_schedule_average_share(double decay, uint64_t update)
+{
+    const double warm = (1.0 + (double)update) / (10.0 + (double)update);
+    return update == 0 ? 1.0 : 1.0 - fmin(decay, warm);
+}

@@ -12,4 +12,9 @@ uint64_t slad_schedule_warmup_steps(double warmup, uint64_t total);
  * get_cosine_schedule_with_warmup. Without warm-up the first factor is 1. */
 double slad_schedule_factor(slad_schedule_kind kind, double warmup, uint64_t step, uint64_t total);
 
+/* The share of the new values in the moving average (--ema d) after update t, from 0: 1 - d_t with d_0 = 0, so that the
+ * average starts as the first update leaves the values, and d_t = min(d, (1 + t) / (10 + t)) from then on: the usual
+ * warm-up, without which the first values would weigh for 1 / (1 - d) updates. */
+double slad_schedule_average_share(double decay, uint64_t update);
+
 #endif

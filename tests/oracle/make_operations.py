@@ -117,6 +117,24 @@ def distillation():
         })
 
 
+def feature_loss():
+    """CLS and three patches; the student has two registers between them, the teacher one; one image counts for nothing."""
+    kl, alpha = torch.tensor([1, 0.5, 0]).double(), 1.5
+    tokens = counter(60, (3, 6, 10)).requires_grad_()
+    projection = counter(61, (23, 10), 0.5).requires_grad_()
+    projected = tokens @ projection.T
+    target = F.layer_norm(counter(62, (3, 5, 23), 2.0, 1.0), (23,), eps=1e-6)
+    difference = torch.cat((projected[:, :1], projected[:, 3:]), 1) - torch.cat((target[:, :1], target[:, 2:]), 1)
+    terms = (difference**2).mean((1, 2)) * kl / kl.sum()
+    (alpha * terms.sum()).backward()
+    zero = torch.zeros(1).double()
+    write("feature_loss", {
+        "accumulators": torch.cat((zero.expand(5), terms.sum()[None], zero.expand(2))),
+        "dtokens": tokens.grad,
+        "dprojection": projection.grad,
+    })
+
+
 def adamw():
     """Five steps of two groups; the gradients are clipped in some steps and not in others."""
     matrix, bias = counter(18, (5, 23)).requires_grad_(), counter(19, (13,)).requires_grad_()
@@ -138,5 +156,5 @@ def adamw():
 
 
 if __name__ == "__main__":
-    for make in (layer_norm, layer_scale, gelu, attention, patch_embedding, pool, distillation, adamw):
+    for make in (layer_norm, layer_scale, gelu, attention, patch_embedding, pool, distillation, feature_loss, adamw):
         make()
