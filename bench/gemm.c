@@ -238,7 +238,7 @@ static slad_status measure_packing(gemm_bench *bench, bool transposed, bool adap
     const slad_gemm_layout layout = slad_gemm_get_layout(gemm, transposed ? IN : OUT, transposed ? OUT : IN);
     const size_t counts[] = {layout.elements, OUT * IN, RANK * IN, OUT * RANK};
     cl_mem buffers[4] = {0};
-    slad_launch launch = {0};
+    slad_gemm_packing packing = {0};
     *seconds = 0;
     for (size_t i = 0; i < 4; i++) SLAD_TRY(create_random(bench, &buffers[i], NULL, counts[i]));
     const slad_gemm_adapter adapter = {.lora_a = {buffers[2], 0},
@@ -246,20 +246,21 @@ static slad_status measure_packing(gemm_bench *bench, bool transposed, bool adap
                                        .rank = RANK,
                                        .a_stride = IN,
                                        .blocks = BLOCKS,
+                                       .block_rows = OUT / BLOCKS,
                                        .b_block_stride = OUT / BLOCKS * RANK,
                                        .b_row_stride = RANK,
                                        .scale = 1.0f};
-    SLAD_TRY(slad_gemm_bind_pack(gemm, &launch, (slad_gemm_operand){buffers[0], 0}, &layout,
-                                 (slad_gemm_operand){buffers[1], 0}, OUT, IN, transposed, adapted ? &adapter : NULL));
+    SLAD_TRY(slad_gemm_bind_pack(gemm, &packing, (slad_gemm_operand){buffers[0], 0}, &layout,
+                                 (slad_gemm_operand){buffers[1], 0}, OUT, IN, transposed, &adapter, adapted));
     for (size_t round = 0; round < 4 * bench->options.rounds; round++) {
         const double start = now(bench);
-        for (int i = 0; i < REPEATS; i++) SLAD_TRY(slad_launch_enqueue(device, &launch));
+        for (int i = 0; i < REPEATS; i++) SLAD_TRY(slad_gemm_enqueue_pack(&packing));
         SLAD_TRY(slad_device_finish(device));
         const double taken = (now(bench) - start) / REPEATS;
         if (*seconds == 0 || taken < *seconds) *seconds = taken;
     }
 cleanup:
-    slad_launch_free(&launch);
+    slad_gemm_packing_free(&packing);
     for (size_t i = 0; i < 4; i++) slad_buffer_free(device, buffers[i], counts[i] * sizeof(float));
     return status;
 }

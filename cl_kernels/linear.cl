@@ -67,12 +67,13 @@ GROUP_FUNCTION rankv sum_lanes(rankv part, __local rankv *scratch)
 #define SUM_LANES(part) (part)
 #endif
 
-/* product[rows, padded_rank] = x[rows, depth] packed[depth, padded_rank]. Dimension 0: the lanes, which share the depth.
- * Dimension 1: `rows_per_group` rows. Dimension 2: RANK_WIDTH ranks. */
+/* product[rows, padded_rank] = x[rows, depth] packed[depth, padded_rank]; rows of x lie x_stride apart, so that it may be
+ * some columns of a wider matrix. Dimension 0: the lanes, which share the depth. Dimension 1: `rows_per_group` rows. Dimension 2: RANK_WIDTH ranks. */
 __kernel void linear_project(__global float *restrict product, const uint product_offset,
                              __global const float *restrict x, const uint x_offset,
                              __global const float *restrict packed, const uint packed_offset, const uint rows,
-                             const uint depth, const uint padded_rank, const uint rows_per_group)
+                             const uint depth, const uint x_stride, const uint padded_rank,
+                             const uint rows_per_group)
 {
 #if ROW_LANES > 1
     __local rankv lane_scratch[ROW_LANES];
@@ -90,7 +91,7 @@ __kernel void linear_project(__global float *restrict product, const uint produc
         rankv sum[PROJECT_ROWS];
 #pragma unroll
         for (uint r = 0; r < PROJECT_ROWS; r++) {
-            x_row[r] = x + (size_t)min(row + r, rows - 1) * depth;
+            x_row[r] = x + (size_t)min(row + r, rows - 1) * x_stride;
             sum[r] = (rankv)(0.0f);
         }
         for (uint k = ROW_LANE; k < depth; k += ROW_LANES) {
@@ -108,30 +109,30 @@ __kernel void linear_project(__global float *restrict product, const uint produc
 
 /* The plane of one chunk: plane[j, n] = sum over `count` rows m of left[m, j] right[m, n]. */
 static inline void outer_vector(__global float *plane, __global const float *left, __global const float *right,
-                                const uint count, const uint left_stride, const uint columns)
+                                const uint count, const uint left_stride, const uint right_stride)
 {
     floatv sum = (floatv)(0.0f);
-    for (uint m = 0; m < count; m++, left += left_stride, right += columns)
+    for (uint m = 0; m < count; m++, left += left_stride, right += right_stride)
         sum = multiply_add((floatv)(*left), vloadv(0, right), sum);
     vstorev(sum, 0, plane);
 }
 
 static inline void outer_scalar(__global float *plane, __global const float *left, __global const float *right,
-                                const uint count, const uint left_stride, const uint columns)
+                                const uint count, const uint left_stride, const uint right_stride)
 {
     float sum = 0.0f;
-    for (uint m = 0; m < count; m++, left += left_stride, right += columns)
+    for (uint m = 0; m < count; m++, left += left_stride, right += right_stride)
         sum = multiply_add(*left, *right, sum);
     *plane = sum;
 }
 
 static inline void outer_tile(__global float *plane, __global const float *left, __global const float *right,
-                              const uint count, const uint left_stride, const uint columns)
+                              const uint count, const uint left_stride, const uint right_stride, const uint columns)
 {
     floatv sum[OUTER_COLUMNS];
 #pragma unroll
     for (uint j = 0; j < OUTER_COLUMNS; j++) sum[j] = (floatv)(0.0f);
-    for (uint m = 0; m < count; m++, left += left_stride, right += columns) {
+    for (uint m = 0; m < count; m++, left += left_stride, right += right_stride) {
         const floatv vector = vloadv(0, right);
 #pragma unroll
         for (uint j = 0; j < OUTER_COLUMNS; j++) sum[j] = multiply_add((floatv)(left[j]), vector, sum[j]);
@@ -141,13 +142,13 @@ static inline void outer_tile(__global float *plane, __global const float *left,
 }
 
 /* partial[chunk, left_columns, columns] = left[rows, left_columns]^T right[rows, columns], chunk by chunk of
- * `rows_per_chunk` rows. Dimension 0: `vectors_per_item` vectors of columns. Dimension 1: OUTER_COLUMNS columns of left.
+ * `rows_per_chunk` rows; rows of right lie right_stride apart. Dimension 0: `vectors_per_item` vectors of columns. Dimension 1: OUTER_COLUMNS columns of left.
  * Dimension 2: chunk. */
 __kernel void linear_outer(__global float *restrict partial, const uint partial_offset,
                            __global const float *restrict left, const uint left_offset,
                            __global const float *restrict right, const uint right_offset, const uint rows,
                            const uint left_columns, const uint left_stride, const uint columns,
-                           const uint rows_per_chunk, const uint vectors_per_item)
+                           const uint right_stride, const uint rows_per_chunk, const uint vectors_per_item)
 {
     const uint chunk = get_global_id(2), first_row = chunk * rows_per_chunk;
     const uint first_left = (uint)get_global_id(1) * OUTER_COLUMNS;
@@ -158,22 +159,23 @@ __kernel void linear_outer(__global float *restrict partial, const uint partial_
     const uint end_left = min(left_columns, first_left + OUTER_COLUMNS);
     partial += partial_offset + (size_t)chunk * left_columns * columns;
     left += left_offset + (size_t)first_row * left_stride;
-    right += right_offset + (size_t)first_row * columns;
+    right += right_offset + (size_t)first_row * right_stride;
 
     uint column = first_column;
     for (; column + VECTOR_WIDTH <= end_column; column += VECTOR_WIDTH) {
         if (first_left + OUTER_COLUMNS <= left_columns) {
             outer_tile(partial + (size_t)first_left * columns + column, left + first_left, right + column, count,
-                       left_stride, columns);
+                       left_stride, right_stride, columns);
         } else {
             for (uint j = first_left; j < end_left; j++)
                 outer_vector(partial + (size_t)j * columns + column, left + j, right + column, count, left_stride,
-                             columns);
+                             right_stride);
         }
     }
     for (; column < end_column; column++)
         for (uint j = first_left; j < end_left; j++)
-            outer_scalar(partial + (size_t)j * columns + column, left + j, right + column, count, left_stride, columns);
+            outer_scalar(partial + (size_t)j * columns + column, left + j, right + column, count, left_stride,
+                         right_stride);
 }
 
 /* partial[chunk, columns]: the sum of each column over the chunk's rows. Dimension 0: column. Dimension 1: chunk. */

@@ -11,11 +11,19 @@ enum { GUARD = 37, OFFSET = 3 };
 /* What no computation here gives; it stands around each output and between its rows. */
 static const float sentinel = -0x1.2345p99f;
 
+/* An adapter of some rows of the weight. */
+typedef struct gemm_window {
+    size_t first_row, rows, rank, blocks;
+} gemm_window;
+
+enum { WINDOWS = 5 };
+
 typedef struct gemm_case {
     size_t rows, columns, depth;
     size_t a_gap, c_gap; /* elements between rows */
     bool bias, accumulate, transposed;
-    size_t rank, blocks; /* of the adapter; rank 0: none */
+    size_t rank, blocks;          /* of the adapter; rank 0: none */
+    gemm_window windows[WINDOWS]; /* more adapters, until one has rank 0 */
 } gemm_case;
 
 typedef struct gemm_bench {
@@ -126,27 +134,29 @@ typedef struct adapter_view {
     slad_reference_adapter reference;
 } adapter_view;
 
-static adapter_view make_adapter(gemm_bench *bench, const gemm_case *test, size_t out, size_t in)
+static adapter_view make_adapter(gemm_bench *bench, const gemm_window *window, size_t in)
 {
     adapter_view view = {0};
-    const size_t block_rows = out / test->blocks;
-    const size_t a_stride = in + 5, b_row_stride = test->rank + 2, b_block_stride = (block_rows + 3) * b_row_stride;
-    view.a_count = test->rank * a_stride;
-    view.b_count = test->blocks * b_block_stride;
+    const size_t block_rows = window->rows / window->blocks;
+    const size_t a_stride = in + 5, b_row_stride = window->rank + 2, b_block_stride = (block_rows + 3) * b_row_stride;
+    view.a_count = window->rank * a_stride;
+    view.b_count = window->blocks * b_block_stride;
     view.a = allocate(view.a_count);
     view.b = allocate(view.b_count);
     for (size_t i = 0; i < view.a_count; i++) {
         view.a[i] = i % a_stride < in ? 2.0f * slad_random_uniform(&bench->random) - 1.0f : NAN;
     }
     for (size_t i = 0; i < view.b_count; i++) {
-        const bool inside = i % b_block_stride / b_row_stride < block_rows && i % b_row_stride < test->rank;
+        const bool inside = i % b_block_stride / b_row_stride < block_rows && i % b_row_stride < window->rank;
         view.b[i] = inside ? 2.0f * slad_random_uniform(&bench->random) - 1.0f : NAN;
     }
     view.reference = (slad_reference_adapter){.lora_a = view.a,
                                               .lora_b = view.b,
-                                              .rank = test->rank,
+                                              .rank = window->rank,
                                               .a_stride = a_stride,
-                                              .blocks = test->blocks,
+                                              .blocks = window->blocks,
+                                              .first_row = window->first_row,
+                                              .block_rows = block_rows,
                                               .b_block_stride = b_block_stride,
                                               .b_row_stride = b_row_stride,
                                               .scale = 0.25};
@@ -168,7 +178,7 @@ static void check_packed(const gemm_bench *bench, cl_mem packed, const slad_gemm
         float wanted = 0.0f;
         if (n < layout->columns)
             wanted = test->transposed ? merged[k * test->columns + n] : merged[n * test->depth + k];
-        if (n >= layout->columns || test->rank == 0) {
+        if (n >= layout->columns || (test->rank == 0 && test->windows[0].rank == 0)) {
             assert_true(all[GUARD + i] == wanted);
         } else {
             assert_near(all[GUARD + i], wanted, "packed", k, n, test);
@@ -186,47 +196,56 @@ static cl_mem upload_sentinels(const gemm_bench *bench, size_t count)
     return buffer;
 }
 
-/* Packs the weight (merged with the case's adapter) at offset GUARD and checks it; *merged is its oracle [out, in]. */
+/* Merges the adapter into the oracle and hands it to the device. */
+static slad_gemm_adapter use_adapter(gemm_bench *bench, float *merged, const gemm_window *window, size_t out, size_t in)
+{
+    adapter_view view = make_adapter(bench, window, in);
+    const slad_reference_adapter *reference = &view.reference;
+    slad_reference_merge(merged, merged, reference, out, in);
+    const slad_gemm_adapter adapter = {.lora_a = {upload(bench, view.a, view.a_count, OFFSET), OFFSET},
+                                       .lora_b = {upload(bench, view.b, view.b_count, OFFSET), OFFSET},
+                                       .rank = reference->rank,
+                                       .a_stride = reference->a_stride,
+                                       .blocks = reference->blocks,
+                                       .block_rows = reference->block_rows,
+                                       .b_block_stride = reference->b_block_stride,
+                                       .b_row_stride = reference->b_row_stride,
+                                       .first_row = reference->first_row,
+                                       .scale = (float)reference->scale};
+    free(view.a);
+    free(view.b);
+    return adapter;
+}
+
+/* Packs the weight (merged with the case's adapters) at offset GUARD and checks it; *merged is its oracle [out, in]. */
 static cl_mem pack_and_check(gemm_bench *bench, float **merged, const gemm_case *test)
 {
     const size_t out = test->transposed ? test->depth : test->columns;
     const size_t in = test->transposed ? test->columns : test->depth;
     const slad_gemm_layout layout = slad_gemm_get_layout(bench->gemm, test->columns, test->depth);
-    slad_launch launch;
-    adapter_view view = {0};
-    slad_gemm_adapter adapter = {0};
-    float *weight = make_random(bench, out * in);
-    cl_mem weight_buffer = upload(bench, weight, out * in, OFFSET);
+    const gemm_window whole = {.rows = out, .rank = test->rank, .blocks = test->blocks};
+    slad_gemm_packing packing;
+    slad_gemm_adapter adapters[1 + WINDOWS];
+    unsigned count = 0;
+    *merged = make_random(bench, out * in);
+    cl_mem weight_buffer = upload(bench, *merged, out * in, OFFSET);
     cl_mem packed = upload_sentinels(bench, layout.elements + 2 * GUARD);
-    if (test->rank > 0) {
-        view = make_adapter(bench, test, out, in);
-        adapter = (slad_gemm_adapter){.lora_a = {upload(bench, view.a, view.a_count, OFFSET), OFFSET},
-                                      .lora_b = {upload(bench, view.b, view.b_count, OFFSET), OFFSET},
-                                      .rank = test->rank,
-                                      .a_stride = view.reference.a_stride,
-                                      .blocks = test->blocks,
-                                      .b_block_stride = view.reference.b_block_stride,
-                                      .b_row_stride = view.reference.b_row_stride,
-                                      .scale = (float)view.reference.scale};
-    }
-    assert_int_equal(slad_gemm_bind_pack(bench->gemm, &launch, (slad_gemm_operand){packed, GUARD}, &layout,
+    if (test->rank > 0) adapters[count++] = use_adapter(bench, *merged, &whole, out, in);
+    for (size_t i = 0; i < WINDOWS && test->windows[i].rank > 0; i++)
+        adapters[count++] = use_adapter(bench, *merged, &test->windows[i], out, in);
+    assert_int_equal(slad_gemm_bind_pack(bench->gemm, &packing, (slad_gemm_operand){packed, GUARD}, &layout,
                                          (slad_gemm_operand){weight_buffer, OFFSET}, out, in, test->transposed,
-                                         test->rank > 0 ? &adapter : NULL),
+                                         adapters, count),
                      SLAD_OK);
-    assert_int_equal(slad_launch_enqueue(bench->device, &launch), SLAD_OK);
+    assert_int_equal(slad_gemm_enqueue_pack(&packing), SLAD_OK);
     assert_int_equal(slad_device_finish(bench->device), SLAD_OK);
-    slad_launch_free(&launch);
-    *merged = allocate(out * in);
-    slad_reference_merge(*merged, weight, test->rank > 0 ? &view.reference : NULL, out, in);
+    slad_gemm_packing_free(&packing);
     check_packed(bench, packed, &layout, *merged, test);
     drop(bench, weight_buffer);
-    if (test->rank > 0) {
-        drop(bench, adapter.lora_a.buffer);
-        drop(bench, adapter.lora_b.buffer);
+    for (unsigned i = 0; i < count; i++) {
+        drop(bench, adapters[i].lora_a.buffer);
+        drop(bench, adapters[i].lora_b.buffer);
     }
-    free(view.a);
-    free(view.b);
-    free(weight);
     return packed;
 }
 
@@ -371,6 +390,26 @@ static void run_model_shapes(gemm_bench *bench)
     for (size_t i = 0; i < (few() ? 1 : sizeof cases / sizeof cases[0]); i++) run_case(bench, &cases[i]);
 }
 
+/* Adapters of q, k and v, in any order, with gaps between them, and upon one another. */
+static void run_several_adapters(gemm_bench *bench)
+{
+    static const gemm_window windows[][WINDOWS] = {
+        {{0, 24, 3, 1}, {24, 24, 5, 1}, {48, 24, 2, 1}},
+        {{48, 24, 3, 1}, {0, 24, 1, 1}, {24, 24, 16, 2}, {0, 72, 2, 3}, {24, 24, 4, 1}},
+        {{5, 7, 3, 7}, {20, 33, 2, 3}, {71, 1, 2, 1}},
+        {{1, 70, 2, 2}, {0, 1, 1, 1}, {3, 9, 2, 1}, {3, 9, 2, 3}},
+    };
+    for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+        for (int transposed = 0; transposed < 2; transposed++) {
+            gemm_case test = {.rows = 9, .columns = 72, .depth = 37, .transposed = transposed, .bias = true};
+            if (transposed) test.columns = 37, test.depth = 72;
+            if (i == 2) test.rank = 6, test.blocks = 3;
+            memcpy(test.windows, windows[i], sizeof windows[i]);
+            run_case(bench, &test);
+        }
+    }
+}
+
 static void test_register_tile(void **state)
 {
     gemm_bench bench;
@@ -379,6 +418,7 @@ static void test_register_tile(void **state)
     open_gemm(&bench, SLAD_GEMM_REGISTER_TILE);
     run_boundary_shapes(&bench);
     run_model_shapes(&bench);
+    run_several_adapters(&bench);
     end(&bench);
 }
 
@@ -401,6 +441,7 @@ static void test_register_tile_variants(void **state)
         open_gemm(&bench, SLAD_GEMM_REGISTER_TILE);
         if (i == 0) run_boundary_shapes(&bench);
         run_model_shapes(&bench);
+        run_several_adapters(&bench);
         end(&bench);
     }
 }
@@ -417,6 +458,7 @@ static void test_clblast(void **state)
     open_gemm(&bench, SLAD_GEMM_CLBLAST);
     run_boundary_shapes(&bench);
     run_model_shapes(&bench);
+    run_several_adapters(&bench);
     end(&bench);
 }
 
@@ -442,7 +484,7 @@ static void test_refusals(void **state)
 {
     gemm_bench bench;
     slad_gemm_call call;
-    slad_launch launch;
+    slad_gemm_packing packing;
     (void)state;
     start(&bench);
     open_gemm(&bench, SLAD_GEMM_REGISTER_TILE);
@@ -457,11 +499,11 @@ static void test_refusals(void **state)
     uint64_t bytes = 1;
     assert_int_equal(slad_gemm_scratch_bytes(bench.gemm, &bytes, &problem), SLAD_ERROR_INTERNAL);
     const slad_gemm_layout layout = slad_gemm_get_layout(bench.gemm, 4, 2);
-    assert_int_equal(slad_gemm_bind_pack(bench.gemm, &launch, small, &layout, small, 2, 4, false, NULL),
+    assert_int_equal(slad_gemm_bind_pack(bench.gemm, &packing, small, &layout, small, 2, 4, false, NULL, 0),
                      SLAD_ERROR_INTERNAL);
     slad_gemm_adapter adapter = {
-        .lora_a = small, .lora_b = small, .rank = 2, .a_stride = 2, .blocks = 3, .b_row_stride = 2};
-    assert_int_equal(slad_gemm_bind_pack(bench.gemm, &launch, small, &layout, small, 4, 2, false, &adapter),
+        .lora_a = small, .lora_b = small, .rank = 2, .a_stride = 2, .blocks = 3, .block_rows = 2, .b_row_stride = 2};
+    assert_int_equal(slad_gemm_bind_pack(bench.gemm, &packing, small, &layout, small, 4, 2, false, &adapter, 1),
                      SLAD_ERROR_INTERNAL);
     drop(&bench, small.buffer);
     free(values);

@@ -194,8 +194,9 @@ static void build_shared(operation_check *check, const void *parameters)
         slad_record_view(record, lora_a, 0, 2, (const size_t[]){rank, narrow}, (const size_t[]){wide, 1});
     const slad_tensor *student_b = slad_record_view(record, lora_b, 0, 3, (const size_t[]){3, narrow, rank},
                                                     (const size_t[]){wide * rank, rank, 1});
-    add_layer(check, "teacher", sizes->rows, wide, (slad_adapter){lora_a, lora_b, 0.5});
-    add_layer(check, "student", sizes->rows, narrow, (slad_adapter){student_a, student_b, 1.5});
+    add_layer(check, "teacher", sizes->rows, wide, (slad_adapter){.lora_a = lora_a, .lora_b = lora_b, .scale = 0.5});
+    add_layer(check, "student", sizes->rows, narrow,
+              (slad_adapter){.lora_a = student_a, .lora_b = student_b, .scale = 1.5});
 }
 
 static void shared_adapter(void **state)
@@ -204,6 +205,90 @@ static void shared_adapter(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         operation_run(*state,
                       &(operation_case){.name = "shared adapter", .build = build_shared, .parameters = &sizes[i]});
+}
+
+/* ---- several adapters ---- */
+
+typedef struct adapter_window {
+    size_t first_row, blocks, block_rows, rank; /* rank 0: no more */
+    unsigned frozen;                            /* FROZEN_A, FROZEN_B */
+} adapter_window;
+
+enum { FROZEN_A = 1, FROZEN_B = 2, FROZEN = FROZEN_A | FROZEN_B };
+
+typedef struct many_adapters {
+    size_t rows, in, out;
+    adapter_window windows[SLAD_MAX_ADAPTERS];
+} many_adapters;
+
+/* Each pair a view of a wider one: A the leading columns, B the leading rows of each block and its leading ranks. */
+static slad_adapter windowed_adapter(operation_check *check, const adapter_window *window, size_t in, unsigned index)
+{
+    char a_name[8], b_name[8];
+    slad_record *record = operation_record(check);
+    const size_t rank = window->rank, rows = window->block_rows, wide = in + 3, tall = rows + 2, deep = rank + index;
+    (void)snprintf(a_name, sizeof a_name, "A%u", index);
+    (void)snprintf(b_name, sizeof b_name, "B%u", index);
+    const slad_tensor *lora_a =
+        operation_tensor(check, window->frozen & FROZEN_A ? OPERATION_FROZEN : OPERATION_TRAINED, a_name, 2,
+                         (const size_t[]){rank, wide}, operation_normal(0, 0.3));
+    const slad_tensor *lora_b =
+        operation_tensor(check, window->frozen & FROZEN_B ? OPERATION_FROZEN : OPERATION_TRAINED, b_name, 3,
+                         (const size_t[]){window->blocks, tall, deep}, operation_normal(0, 0.3));
+    return (slad_adapter){
+        .lora_a = slad_record_view(record, lora_a, 0, 2, (const size_t[]){rank, in}, (const size_t[]){wide, 1}),
+        .lora_b = slad_record_view(record, lora_b, 0, 3, (const size_t[]){window->blocks, rows, rank},
+                                   (const size_t[]){tall * deep, deep, 1}),
+        .scale = 0.5 + index,
+        .first_row = window->first_row,
+    };
+}
+
+static void build_many(operation_check *check, const void *parameters)
+{
+    const many_adapters *sizes = parameters;
+    const slad_tensor *x = operation_tensor(check, OPERATION_GRADIENT, "x", 2, (const size_t[]){sizes->rows, sizes->in},
+                                            operation_normal(0.1, 1));
+    slad_weight weight = {.weight =
+                              operation_tensor(check, OPERATION_FROZEN, "weight", 2,
+                                               (const size_t[]){sizes->out, sizes->in}, operation_normal(0, 0.2))};
+    while (weight.adapter_count < SLAD_MAX_ADAPTERS && sizes->windows[weight.adapter_count].rank > 0) {
+        const unsigned i = weight.adapter_count++;
+        weight.adapters[i] = windowed_adapter(check, &sizes->windows[i], sizes->in, i);
+    }
+    operation_output(check, slad_linear(operation_record(check), x, &weight, NULL), "y");
+}
+
+static void several_adapters(void **state)
+{
+    static const many_adapters cases[] = {
+        /* q, k, v apart */
+        {33, 20, 36, {{0, 1, 12, 4, 0}, {12, 1, 12, 4, 0}, {24, 1, 12, 4, 0}}},
+        /* the same with a private adapter each */
+        {65,
+         17,
+         33,
+         {{0, 1, 11, 4, 0},
+          {0, 1, 11, 1, 0},
+          {11, 1, 11, 4, 0},
+          {11, 1, 11, 2, 0},
+          {22, 1, 11, 4, 0},
+          {22, 1, 11, 17, 0}}},
+        /* one of all rows and a private one; v only; a middle part */
+        {31, 24, 48, {{0, 3, 16, 8, 0}, {0, 3, 16, 3, 0}}},
+        {2, 19, 30, {{20, 1, 10, 5, 0}}},
+        {197, 9, 40, {{7, 2, 9, 3, 0}, {39, 1, 1, 1, 0}}},
+        /* frozen beside trained, half frozen, none trained */
+        {35, 20, 30, {{0, 1, 10, 4, FROZEN}, {10, 1, 10, 4, 0}, {20, 1, 10, 4, FROZEN_A}, {0, 3, 10, 2, FROZEN_B}}},
+        {35, 20, 30, {{0, 3, 10, 4, FROZEN}, {0, 3, 10, 2, FROZEN}}},
+        {1, 5, 3, {{0, 3, 1, 1, 0}, {1, 1, 1, 2, 0}}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[96];
+        (void)snprintf(name, sizeof name, "several adapters, case %zu, %zu x %zu -> %zu", i, cases[i].rows, cases[i].in,
+                       cases[i].out);
+        operation_run(*state, &(operation_case){.name = name, .build = build_many, .parameters = &cases[i]});
+    }
 }
 
 /* One input read by two layers: the second rule to run adds to its gradient. */
@@ -266,6 +351,8 @@ static void build_misfit(operation_check *check, const void *parameters)
     if (kind == 7)
         weight.adapters[0].lora_a =
             slad_record_view(record, weight.adapters[0].lora_a, 0, 2, (const size_t[]){2, 4}, (const size_t[]){1, 2});
+    if (kind == 8) weight.adapters[0].first_row = 1;
+    if (kind == 9) weight.adapter_count = SLAD_MAX_ADAPTERS + 1;
     assert_null(slad_linear(record, x, &weight, bias));
 }
 
@@ -278,8 +365,10 @@ static void misfits_are_named(void **state)
                                         "must be contiguous",
                                         "no input",
                                         "incomplete",
-                                        "unit stride"};
-    for (int kind = 0; kind < 8; kind++) {
+                                        "unit stride",
+                                        "from row 1 does not fit",
+                                        "weight weight has 7 adapters, more than 6"};
+    for (int kind = 0; kind < 10; kind++) {
         const operation_case test = {.name = "misfit", .build = build_misfit, .parameters = &kind};
         operation_expect_failure(*state, &test, SLAD_ERROR_INTERNAL, parts[kind]);
     }
@@ -318,10 +407,11 @@ static void kernels_stay_inside(void **state)
                                         OPERATION_READ(values[0], DEPTH * PADDED),
                                         OPERATION_UINT(ROWS),
                                         OPERATION_UINT(DEPTH),
+                                        OPERATION_UINT(DEPTH),
                                         OPERATION_UINT(PADDED),
                                         OPERATION_UINT(4)};
         operation_launch(
-            bench, &slad_linear_kernels[SLAD_LINEAR_PROJECT], "", project, 7,
+            bench, &slad_linear_kernels[SLAD_LINEAR_PROJECT], "", project, 8,
             (slad_work){.items = {features->row_lanes, 3, features->vector_width == 16 ? 1 : 2}, .split_axis = 1});
 
         operation_argument outer[] = {OPERATION_WRITE(values[4], CHUNKS * RANK * COLUMNS),
@@ -331,9 +421,10 @@ static void kernels_stay_inside(void **state)
                                       OPERATION_UINT(RANK),
                                       OPERATION_UINT(PADDED),
                                       OPERATION_UINT(COLUMNS),
+                                      OPERATION_UINT(COLUMNS),
                                       OPERATION_UINT(CHUNK),
                                       OPERATION_UINT(2)};
-        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_OUTER], "", outer, 9,
+        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_OUTER], "", outer, 10,
                          (slad_work){.items = {4, 1, CHUNKS}, .split_axis = 2});
 
         operation_argument sums[] = {OPERATION_WRITE(values[5], CHUNKS * COLUMNS),
@@ -370,7 +461,15 @@ static void view_leaves_the_rest_alone(void **state)
     operation_fill(lora_a, RANK * WIDE, 3, 0, 1);
     operation_fill(lora_b, OUT * RANK, 4, 0, 1);
     for (size_t i = 0; i < RANK * WIDE; i++) da[i] = 7;
-    const slad_reference_adapter adapter = {lora_a, lora_b, RANK, WIDE, 1, OUT * RANK, RANK, 1.0};
+    const slad_reference_adapter adapter = {.lora_a = lora_a,
+                                            .lora_b = lora_b,
+                                            .rank = RANK,
+                                            .a_stride = WIDE,
+                                            .blocks = 1,
+                                            .block_rows = OUT,
+                                            .b_block_stride = OUT * RANK,
+                                            .b_row_stride = RANK,
+                                            .scale = 1.0};
     assert_int_equal(
         slad_reference_linear_adapter_gradient(bench->context, da, NULL, x, dy, &adapter, ROWS, OUT, NARROW), SLAD_OK);
     for (size_t j = 0; j < RANK; j++) {
@@ -393,6 +492,7 @@ int main(void)
         cmocka_unit_test(heads),
         cmocka_unit_test(only_weight_or_only_bias_trained),
         cmocka_unit_test(shared_adapter),
+        cmocka_unit_test(several_adapters),
         cmocka_unit_test(input_gradient_accumulates),
         cmocka_unit_test(nothing_more_than_needed),
         cmocka_unit_test(misfits_are_named),

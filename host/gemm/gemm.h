@@ -78,20 +78,33 @@ void slad_gemm_call_free(slad_gemm_call *call);
 /* Packing: with merged = W + scale * lora_B lora_A (an adapted layer's merged weight, method.md section 8,
  * implementation B), B[k, n] = merged[n, k], or, transposed, B[k, n] = merged[k, n]. W is a layer's weight [out, in]
  * with in contiguous. Forward (y = x W^T): columns = out, depth = in, transposed = false. Input gradient (dx = dy W):
- * columns = in, depth = out, transposed = true. lora_A is [rank, in] with row stride a_stride; lora_B is [blocks, out /
- * blocks, rank] with strides b_block_stride and b_row_stride, rank contiguous: a student's view of a shared tensor has
- * strides of its teacher. */
+ * columns = in, depth = out, transposed = true. lora_A is [rank, in] with row stride a_stride; lora_B is [blocks,
+ * block_rows, rank] with strides b_block_stride and b_row_stride, rank contiguous, and adapts the rows of W from
+ * first_row on, blocks * block_rows of them: a student's view of a shared tensor has strides of its teacher. */
 typedef struct slad_gemm_adapter {
     slad_gemm_operand lora_a, lora_b;
-    size_t rank, a_stride, blocks, b_block_stride, b_row_stride; /* elements; rank at least 1 */
+    size_t rank, a_stride, blocks, block_rows, b_block_stride, b_row_stride, first_row; /* elements; rank at least 1 */
     float scale;
 } slad_gemm_adapter;
 
-/* Binds the launch that packs; adapter may be NULL. The layout is slad_gemm_get_layout of the same columns and depth.
- * Free the launch with slad_launch_free. Errors: as slad_gemm_bind. */
-slad_status slad_gemm_bind_pack(slad_gemm *gemm, slad_launch *launch, slad_gemm_operand packed,
+/* Most adapters of one weight: q, k and v each with a shared and a private one. */
+#define SLAD_GEMM_ADAPTERS 6
+
+/* A bound packing, enqueued any number of times: one launch for each adapter, and for each run of rows that has none.
+ * Free with slad_gemm_packing_free. */
+typedef struct slad_gemm_packing {
+    slad_gemm *gemm;
+    slad_launch launches[2 * SLAD_GEMM_ADAPTERS + 1];
+    unsigned launch_count;
+} slad_gemm_packing;
+
+/* Adapters whose rows meet are merged in a fixed order. The layout is slad_gemm_get_layout of the same columns and
+ * depth. Errors: as slad_gemm_bind. */
+slad_status slad_gemm_bind_pack(slad_gemm *gemm, slad_gemm_packing *packing, slad_gemm_operand packed,
                                 const slad_gemm_layout *layout, slad_gemm_operand weight, size_t out, size_t in,
-                                bool transposed, const slad_gemm_adapter *adapter);
+                                bool transposed, const slad_gemm_adapter *adapters, unsigned adapter_count);
+slad_status slad_gemm_enqueue_pack(const slad_gemm_packing *packing);
+void slad_gemm_packing_free(slad_gemm_packing *packing);
 
 /* Rows of the kernel table of this room. */
 extern const slad_kernel_row slad_gemm_kernels[];

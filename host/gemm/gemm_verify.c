@@ -116,18 +116,18 @@ static slad_status run(verification *check, bool transposed)
     const slad_gemm_problem *problem = &check->problem;
     const size_t out = transposed ? problem->depth : problem->columns;
     const size_t in = transposed ? problem->columns : problem->depth;
-    slad_launch pack = {0};
+    slad_gemm_packing pack = {0};
     slad_gemm_call call = {0};
     SLAD_TRY(slad_gemm_bind_pack(gemm, &pack, (slad_gemm_operand){check->buffers[PACKED], 0}, &check->layout,
-                                 (slad_gemm_operand){check->buffers[WEIGHT], 0}, out, in, transposed, NULL));
+                                 (slad_gemm_operand){check->buffers[WEIGHT], 0}, out, in, transposed, NULL, 0));
     SLAD_TRY(slad_gemm_bind(
         gemm, &call, (slad_gemm_operand){check->buffers[C], GUARD}, (slad_gemm_operand){check->buffers[A], A_OFFSET},
         (slad_gemm_operand){check->buffers[PACKED], 0}, (slad_gemm_operand){check->buffers[BIAS], 0}, problem));
-    SLAD_TRY(slad_launch_enqueue(device, &pack));
+    SLAD_TRY(slad_gemm_enqueue_pack(&pack));
     SLAD_TRY(slad_gemm_enqueue(&call));
     SLAD_TRY(slad_device_finish(device));
 cleanup:
-    slad_launch_free(&pack);
+    slad_gemm_packing_free(&pack);
     slad_gemm_call_free(&call);
     return status;
 }

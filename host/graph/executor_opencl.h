@@ -36,7 +36,7 @@ typedef struct slad_packed {
     bool per_update; /* derived from something trained: made anew after each update; else once */
     slad_gemm_layout layout;
     cl_mem buffer;
-    slad_launch launch; /* per_update only */
+    slad_gemm_packing packing; /* per_update only */
 } slad_packed;
 
 typedef struct slad_opencl_executor {

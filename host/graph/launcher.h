@@ -26,16 +26,19 @@ const slad_features *slad_launcher_features(const slad_launcher *launcher);
 slad_status slad_launch_kernel(slad_launcher *launcher, const slad_kernel_row *row, const char *defines,
                                const slad_operand *arguments, size_t count, slad_work work);
 
-#define SLAD_MAX_ADAPTERS 1
+#define SLAD_MAX_ADAPTERS SLAD_GEMM_ADAPTERS
 
-/* A LoRA pair: W + scale * B A. A [rank, in] (last stride 1); B [blocks, out / blocks, rank] (last stride 1). */
+/* A LoRA pair: W + scale * B A. A [rank, in] (last stride 1); B [blocks, rows of a block, rank] (last stride 1) adapts
+ * the rows first_row .. first_row + blocks * rows - 1 of W [out, in]: all of them, or those of q, k or v. */
 typedef struct slad_adapter {
     const slad_tensor *lora_a, *lora_b;
     double scale;
+    size_t first_row;
 } slad_adapter;
 
-/* A weight [out, in] with its adapters. Packed and merged by the executor, once if all is frozen, else after each
- * update; two requests for the same weight, adapters and orientation share one packed copy, also between records. */
+/* A weight [out, in] with its adapters, whose rows may overlap. Packed and merged by the executor, once if all is
+ * frozen, else after each update; two requests for the same weight, adapters and orientation share one packed copy,
+ * also between records. */
 typedef struct slad_weight {
     const slad_tensor *weight;
     slad_adapter adapters[SLAD_MAX_ADAPTERS];

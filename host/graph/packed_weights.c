@@ -15,7 +15,8 @@ static bool same_weight(const slad_weight *a, const slad_weight *b)
     if (!same_place(a->weight, b->weight) || a->adapter_count != b->adapter_count) return false;
     for (unsigned i = 0; i < a->adapter_count; i++)
         if (!same_place(a->adapters[i].lora_a, b->adapters[i].lora_a) ||
-            !same_place(a->adapters[i].lora_b, b->adapters[i].lora_b) || a->adapters[i].scale != b->adapters[i].scale)
+            !same_place(a->adapters[i].lora_b, b->adapters[i].lora_b) || a->adapters[i].scale != b->adapters[i].scale ||
+            a->adapters[i].first_row != b->adapters[i].first_row)
             return false;
     return true;
 }
@@ -68,26 +69,27 @@ void slad_packed_sizes(const slad_opencl_executor *executor, uint64_t *bytes, ui
     }
 }
 
-_Static_assert(SLAD_MAX_ADAPTERS == 1, "the packing kernel merges one adapter");
-
 static slad_status bind_pack(slad_opencl_executor *executor, slad_packed *packed, slad_gemm_operand weight,
-                             slad_launch *launch)
+                             slad_gemm_packing *packing)
 {
-    slad_gemm_adapter adapter = {0};
-    const bool adapted = packed->weight.adapter_count > 0;
-    if (adapted) {
-        const slad_adapter *source = &packed->weight.adapters[0];
-        adapter.lora_a = slad_executor_locate(executor, NULL, source->lora_a);
-        adapter.lora_b = slad_executor_locate(executor, NULL, source->lora_b);
-        adapter.rank = source->lora_a->size[0];
-        adapter.a_stride = source->lora_a->stride[0];
-        adapter.blocks = source->lora_b->size[0];
-        adapter.b_block_stride = source->lora_b->stride[0];
-        adapter.b_row_stride = source->lora_b->stride[1];
-        adapter.scale = (float)source->scale;
+    slad_gemm_adapter adapters[SLAD_MAX_ADAPTERS];
+    for (unsigned i = 0; i < packed->weight.adapter_count; i++) {
+        const slad_adapter *source = &packed->weight.adapters[i];
+        adapters[i] = (slad_gemm_adapter){
+            .lora_a = slad_executor_locate(executor, NULL, source->lora_a),
+            .lora_b = slad_executor_locate(executor, NULL, source->lora_b),
+            .rank = source->lora_a->size[0],
+            .a_stride = source->lora_a->stride[0],
+            .blocks = source->lora_b->size[0],
+            .block_rows = source->lora_b->size[1],
+            .b_block_stride = source->lora_b->stride[0],
+            .b_row_stride = source->lora_b->stride[1],
+            .first_row = source->first_row,
+            .scale = (float)source->scale,
+        };
     }
-    return slad_gemm_bind_pack(executor->gemm, launch, (slad_gemm_operand){packed->buffer, 0}, &packed->layout, weight,
-                               packed->out, packed->in, packed->transposed, adapted ? &adapter : NULL);
+    return slad_gemm_bind_pack(executor->gemm, packing, (slad_gemm_operand){packed->buffer, 0}, &packed->layout, weight,
+                               packed->out, packed->in, packed->transposed, adapters, packed->weight.adapter_count);
 }
 
 static const slad_source *source_of(const slad_opencl_executor *executor, const slad_tensor *tensor)
@@ -106,7 +108,7 @@ static slad_status pack_once(slad_opencl_executor *executor, slad_packed *packed
     slad_device *device = executor->device;
     slad_context *context = executor->base.context;
     slad_status status = SLAD_OK;
-    slad_launch launch = {0};
+    slad_gemm_packing packing = {0};
     const slad_tensor *weight = packed->weight.weight;
     slad_gemm_operand place = {staging, 0};
     if (executor->in_use[weight->slab->id]) {
@@ -122,11 +124,11 @@ static slad_status pack_once(slad_opencl_executor *executor, slad_packed *packed
         }
         *staged = weight->slab;
     }
-    SLAD_TRY(bind_pack(executor, packed, place, &launch));
-    SLAD_TRY(slad_launch_enqueue(device, &launch));
+    SLAD_TRY(bind_pack(executor, packed, place, &packing));
+    SLAD_TRY(slad_gemm_enqueue_pack(&packing));
     SLAD_TRY(slad_device_finish(device));
 cleanup:
-    slad_launch_free(&launch);
+    slad_gemm_packing_free(&packing);
     return status;
 }
 
@@ -143,7 +145,7 @@ static slad_status allocate_family(slad_opencl_executor *executor, size_t first,
                                     packed->weight.weight->name));
         if (packed->per_update)
             SLAD_TRY(bind_pack(executor, packed, slad_executor_locate(executor, NULL, packed->weight.weight),
-                               &packed->launch));
+                               &packed->packing));
         else
             SLAD_TRY(pack_once(executor, packed, staging, host, staged));
     }
@@ -176,7 +178,7 @@ slad_status slad_packed_refresh(slad_opencl_executor *executor)
 {
     slad_status status = SLAD_OK;
     for (size_t i = 0; status == SLAD_OK && i < executor->packed_count; i++)
-        if (executor->packed[i].per_update) status = slad_launch_enqueue(executor->device, &executor->packed[i].launch);
+        if (executor->packed[i].per_update) status = slad_gemm_enqueue_pack(&executor->packed[i].packing);
     return status;
 }
 
@@ -184,7 +186,7 @@ void slad_packed_free(slad_opencl_executor *executor)
 {
     for (size_t i = 0; i < executor->packed_count; i++) {
         slad_packed *packed = &executor->packed[i];
-        slad_launch_free(&packed->launch);
+        slad_gemm_packing_free(&packed->packing);
         if (packed->buffer) slad_buffer_free(executor->device, packed->buffer, packed->layout.elements * sizeof(float));
     }
     slad_release(executor->packed);

@@ -8,7 +8,7 @@
 
 #include "graph/store.h"
 
-#define SLAD_NODE_INPUTS  10
+#define SLAD_NODE_INPUTS  18 /* of an adapted linear layer: x, W, bias, six pairs, and what dropout reads */
 #define SLAD_NODE_OUTPUTS 6
 
 typedef struct slad_record slad_record;

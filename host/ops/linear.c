@@ -19,18 +19,20 @@ static slad_status launch_linear(slad_launcher *launcher, const slad_node *node)
                             node->inputs[INPUT_BIAS], false, false);
 }
 
-slad_reference_adapter slad_linear_host_adapter(slad_host *host, const slad_tensor *lora_a, const slad_tensor *lora_b,
-                                                double scale)
+slad_reference_adapter slad_linear_host_adapter(slad_host *host, const slad_adapter *adapter)
 {
+    const slad_tensor *lora_a = adapter->lora_a, *lora_b = adapter->lora_b;
     return (slad_reference_adapter){
         .lora_a = slad_host_floats(host, lora_a),
         .lora_b = slad_host_floats(host, lora_b),
         .rank = lora_a->size[0],
         .a_stride = lora_a->stride[0],
         .blocks = lora_b->size[0],
+        .block_rows = lora_b->size[1],
         .b_block_stride = lora_b->stride[0],
         .b_row_stride = lora_b->stride[1],
-        .scale = scale,
+        .first_row = adapter->first_row,
+        .scale = adapter->scale,
     };
 }
 
@@ -39,8 +41,7 @@ static slad_reference_layer host_layer(slad_host *host, const slad_node *node, s
 {
     const slad_weight *weight = &((const linear_parameters *)node->parameters)->weight;
     for (unsigned i = 0; i < weight->adapter_count; i++)
-        adapters[i] = slad_linear_host_adapter(host, weight->adapters[i].lora_a, weight->adapters[i].lora_b,
-                                               weight->adapters[i].scale);
+        adapters[i] = slad_linear_host_adapter(host, &weight->adapters[i]);
     return (slad_reference_layer){
         .weight = slad_host_floats(host, weight->weight),
         .bias = slad_host_floats(host, node->inputs[INPUT_BIAS]),
@@ -159,10 +160,12 @@ static bool check_adapter(slad_record *record, const slad_adapter *adapter, cons
     slad_tensor_shape_text(b_shape, lora_b);
     slad_tensor_shape_text(weight_shape, weight);
     if (lora_a->rank != 2 || lora_b->rank != 3 || lora_a->size[0] != lora_b->size[2] ||
-        lora_a->size[1] != weight->size[1] || lora_b->size[0] * lora_b->size[1] != weight->size[0])
-        return slad_record_fail(record, SLAD_ERROR_INTERNAL,
-                                "linear: adapter %s %s, %s %s (blocks, rows of a block, rank) does not fit %s %s",
-                                lora_a->name, a_shape, lora_b->name, b_shape, weight->name, weight_shape);
+        lora_a->size[1] != weight->size[1] || adapter->first_row > weight->size[0] ||
+        lora_b->size[0] * lora_b->size[1] > weight->size[0] - adapter->first_row)
+        return slad_record_fail(
+            record, SLAD_ERROR_INTERNAL,
+            "linear: adapter %s %s, %s %s (blocks, rows of a block, rank) from row %zu does not fit %s %s",
+            lora_a->name, a_shape, lora_b->name, b_shape, adapter->first_row, weight->name, weight_shape);
     if (lora_a->stride[1] != 1 || lora_b->stride[2] != 1 || !is_stored(lora_a) || !is_stored(lora_b))
         return slad_record_fail(record, SLAD_ERROR_INTERNAL,
                                 "linear: adapter %s, %s must lie in the store, with unit stride in its last size",
@@ -177,6 +180,9 @@ const slad_tensor *slad_linear(slad_record *record, const slad_tensor *x, const 
     const linear_parameters parameters = {.weight = *weight};
     size_t size[SLAD_MAX_RANK];
     if (!check_weight(record, x, weight->weight, bias)) return NULL;
+    if (weight->adapter_count > SLAD_MAX_ADAPTERS)
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL, "linear: weight %s has %u adapters, more than %d",
+                                weight->weight->name, weight->adapter_count, SLAD_MAX_ADAPTERS);
     for (unsigned i = 0; i < weight->adapter_count; i++) {
         if (!check_adapter(record, &weight->adapters[i], weight->weight)) return NULL;
         inputs[INPUT_ADAPTERS + 2 * i] = weight->adapters[i].lora_a;
@@ -210,8 +216,8 @@ static slad_status self_test(slad_context *context, slad_record *record)
 
 const slad_kernel_row slad_linear_kernels[] = {
     [SLAD_LINEAR_PACK_FACTOR] = {"linear", "linear_pack_factor", "ttfuuuuuuu", SLAD_WORK_ITEMS, self_test, 1e-4},
-    [SLAD_LINEAR_PROJECT] = {"linear", "linear_project", "tttuuuu", SLAD_WORK_ROWS, self_test, 1e-4},
-    [SLAD_LINEAR_OUTER] = {"linear", "linear_outer", "tttuuuuuu", SLAD_WORK_SINGLE, self_test, 1e-4},
+    [SLAD_LINEAR_PROJECT] = {"linear", "linear_project", "tttuuuuu", SLAD_WORK_ROWS, self_test, 1e-4},
+    [SLAD_LINEAR_OUTER] = {"linear", "linear_outer", "tttuuuuuuu", SLAD_WORK_SINGLE, self_test, 1e-4},
     [SLAD_LINEAR_COLUMN_SUMS] = {"linear", "linear_column_sums", "ttuuu", SLAD_WORK_ITEMS, self_test, 1e-4},
     [SLAD_LINEAR_REDUCE] = {"linear", "linear_reduce", "ttuuuuuuuu", SLAD_WORK_ITEMS, self_test, 1e-4},
 };

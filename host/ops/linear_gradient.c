@@ -63,7 +63,7 @@ static factor factor_of_b(const slad_tensor *lora_b)
 /* linear_adapter_gradient: dA and dB of one adapter */
 
 typedef struct adapter_parameters {
-    double scale;
+    slad_adapter adapter;
     bool wants_a, wants_b;
 } adapter_parameters;
 
@@ -71,16 +71,38 @@ enum { ADAPTER_X = 0, ADAPTER_DY = 1, ADAPTER_A = 2, ADAPTER_B = 3 };
 /* Scratch first, then dA and dB, as far as they are wanted. */
 enum { SCRATCH_PACKED = 0, SCRATCH_PRODUCT = 1, SCRATCH_PARTIAL = 2, ADAPTER_TARGETS = 3 };
 
+/* Elements from row to row of what is seen as a matrix. */
+static size_t row_stride(const slad_tensor *tensor)
+{
+    return tensor->rank > 1 ? tensor->stride[tensor->rank - 2] : slad_tensor_columns(tensor);
+}
+
+/* The columns of dy that belong to the rows of W that the adapter adapts. */
+static slad_tensor adapted_columns(const slad_tensor *dy, const slad_adapter *adapter)
+{
+    slad_tensor columns = *dy;
+    columns.offset += adapter->first_row;
+    columns.size[columns.rank - 1] = adapter->lora_b->size[0] * adapter->lora_b->size[1];
+    return columns;
+}
+
 static slad_status launch_outer(slad_launcher *launcher, const slad_tensor *partial, const slad_tensor *left,
                                 const slad_tensor *right, slad_row_chunks chunks, size_t left_columns,
                                 size_t left_stride)
 {
     const slad_features *features = slad_launcher_features(launcher);
-    const size_t columns = slad_tensor_columns(right);
+    const size_t columns = slad_tensor_columns(right), right_stride = row_stride(right);
     const size_t vectors = features->row_lanes == 1 ? CPU_VECTORS : 1;
     const slad_operand arguments[] = {
-        SLAD_TENSOR(partial),    SLAD_TENSOR(left),      SLAD_TENSOR(right), SLAD_UINT(slad_tensor_rows(right)),
-        SLAD_UINT(left_columns), SLAD_UINT(left_stride), SLAD_UINT(columns), SLAD_UINT(chunks.rows_per_chunk),
+        SLAD_TENSOR(partial),
+        SLAD_TENSOR(left),
+        SLAD_TENSOR(right),
+        SLAD_UINT(slad_tensor_rows(right)),
+        SLAD_UINT(left_columns),
+        SLAD_UINT(left_stride),
+        SLAD_UINT(columns),
+        SLAD_UINT(right_stride),
+        SLAD_UINT(chunks.rows_per_chunk),
         SLAD_UINT(vectors),
     };
     const slad_work work = {
@@ -135,8 +157,14 @@ static slad_status launch_project(slad_launcher *launcher, const slad_node *node
         SLAD_UINT(place->block_stride),
     };
     const slad_operand projecting[] = {
-        SLAD_TENSOR(node->outputs[SCRATCH_PRODUCT]), SLAD_TENSOR(projected), SLAD_TENSOR(packed),       SLAD_UINT(rows),
-        SLAD_UINT(slad_tensor_columns(projected)),   SLAD_UINT(padded),      SLAD_UINT(rows_per_group),
+        SLAD_TENSOR(node->outputs[SCRATCH_PRODUCT]),
+        SLAD_TENSOR(projected),
+        SLAD_TENSOR(packed),
+        SLAD_UINT(rows),
+        SLAD_UINT(slad_tensor_columns(projected)),
+        SLAD_UINT(row_stride(projected)),
+        SLAD_UINT(padded),
+        SLAD_UINT(rows_per_group),
     };
     SLAD_TRY(slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_PACK_FACTOR], "", packing,
                                 sizeof packing / sizeof *packing,
@@ -159,7 +187,7 @@ static slad_status launch_factor_gradient(slad_launcher *launcher, const slad_no
                                           const factor_gradient *gradient)
 {
     const slad_tensor *partial = node->outputs[SCRATCH_PARTIAL];
-    const double scale = ((const adapter_parameters *)node->parameters)->scale;
+    const double scale = ((const adapter_parameters *)node->parameters)->adapter.scale;
     const slad_row_chunks chunks = cut_adapter_rows(slad_tensor_rows(gradient->other));
     const size_t rank = gradient->target_place.rank;
     const size_t plane_rows = round_up(rank, OUTER_COLUMNS), padded = round_up(rank, RANK_ALIGNMENT);
@@ -175,17 +203,18 @@ cleanup:
 static slad_status launch_adapter_gradient(slad_launcher *launcher, const slad_node *node)
 {
     const adapter_parameters *parameters = node->parameters;
-    const slad_tensor *x = node->inputs[ADAPTER_X], *dy = node->inputs[ADAPTER_DY];
+    const slad_tensor *x = node->inputs[ADAPTER_X];
     const slad_tensor *lora_a = node->inputs[ADAPTER_A], *lora_b = node->inputs[ADAPTER_B];
+    const slad_tensor dy = adapted_columns(node->inputs[ADAPTER_DY], &parameters->adapter);
     slad_status status = SLAD_OK;
     unsigned target = ADAPTER_TARGETS;
     if (parameters->wants_a) {
-        const factor_gradient gradient = {node->outputs[target++], dy, lora_b, x, factor_of_b(lora_b),
+        const factor_gradient gradient = {node->outputs[target++], &dy, lora_b, x, factor_of_b(lora_b),
                                           factor_of_a(lora_a)};
         SLAD_TRY(launch_factor_gradient(launcher, node, &gradient));
     }
     if (parameters->wants_b) {
-        const factor_gradient gradient = {node->outputs[target], x, lora_a, dy, factor_of_a(lora_a),
+        const factor_gradient gradient = {node->outputs[target], x, lora_a, &dy, factor_of_a(lora_a),
                                           factor_of_b(lora_b)};
         SLAD_TRY(launch_factor_gradient(launcher, node, &gradient));
     }
@@ -197,8 +226,7 @@ static slad_status reference_adapter_gradient(slad_host *host, const slad_node *
 {
     const adapter_parameters *parameters = node->parameters;
     const slad_tensor *x = node->inputs[ADAPTER_X], *dy = node->inputs[ADAPTER_DY];
-    const slad_reference_adapter adapter =
-        slad_linear_host_adapter(host, node->inputs[ADAPTER_A], node->inputs[ADAPTER_B], parameters->scale);
+    const slad_reference_adapter adapter = slad_linear_host_adapter(host, &parameters->adapter);
     const unsigned place_of_b = ADAPTER_TARGETS + (parameters->wants_a ? 1 : 0);
     return slad_reference_linear_adapter_gradient(
         slad_host_context(host), slad_host_floats(host, parameters->wants_a ? node->outputs[ADAPTER_TARGETS] : NULL),
@@ -216,10 +244,10 @@ void slad_linear_append_adapter_gradient(slad_record *record, const slad_tensor 
                                          const slad_adapter *adapter)
 {
     const slad_tensor *lora_a = adapter->lora_a, *lora_b = adapter->lora_b;
-    const adapter_parameters parameters = {adapter->scale, lora_a->needs_gradient, lora_b->needs_gradient};
+    const adapter_parameters parameters = {*adapter, lora_a->needs_gradient, lora_b->needs_gradient};
     const slad_tensor *inputs[] = {x, dy, lora_a, lora_b};
     const size_t rows = slad_tensor_rows(x), rank = lora_a->size[0];
-    const size_t in = slad_tensor_columns(x), out = slad_tensor_columns(dy);
+    const size_t in = slad_tensor_columns(x), out = lora_b->size[0] * lora_b->size[1];
     /* Each factor's gradient projects through the other factor and is as wide as the other activation. */
     const size_t widest_through = larger(parameters.wants_a ? out : 0, parameters.wants_b ? in : 0);
     const size_t widest_target = larger(parameters.wants_a ? in : 0, parameters.wants_b ? out : 0);

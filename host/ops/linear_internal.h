@@ -9,8 +9,7 @@
 /* Rows of slad_linear_kernels. */
 enum { SLAD_LINEAR_PACK_FACTOR, SLAD_LINEAR_PROJECT, SLAD_LINEAR_OUTER, SLAD_LINEAR_COLUMN_SUMS, SLAD_LINEAR_REDUCE };
 
-slad_reference_adapter slad_linear_host_adapter(slad_host *host, const slad_tensor *lora_a, const slad_tensor *lora_b,
-                                                double scale);
+slad_reference_adapter slad_linear_host_adapter(slad_host *host, const slad_adapter *adapter);
 
 /* Append the node that adds to dA and dB, as far as A and B need a gradient: dB += scale dy^T (x A^T),
  * dA += scale (dy B)^T x. */

@@ -23,20 +23,24 @@ void slad_reference_gemm(float *c, const float *a, const float *b, const float *
     }
 }
 
+size_t slad_reference_adapter_place(const slad_reference_adapter *adapter, size_t row)
+{
+    return row / adapter->block_rows * adapter->b_block_stride + row % adapter->block_rows * adapter->b_row_stride;
+}
+
 void slad_reference_merge(float *merged, const float *weight, const slad_reference_adapter *adapter, size_t out,
                           size_t in)
 {
-    const size_t rank = adapter ? adapter->rank : 0;
-    const size_t block_rows = adapter ? out / adapter->blocks : out;
+    const size_t adapted = adapter ? adapter->blocks * adapter->block_rows : 0;
     for (size_t row = 0; row < out; row++) {
-        const size_t up_row =
-            adapter ? row / block_rows * adapter->b_block_stride + row % block_rows * adapter->b_row_stride : 0;
+        const bool is_adapted = adapter && row >= adapter->first_row && row - adapter->first_row < adapted;
+        const float *up =
+            is_adapted ? adapter->lora_b + slad_reference_adapter_place(adapter, row - adapter->first_row) : NULL;
         for (size_t column = 0; column < in; column++) {
             double delta = 0;
-            for (size_t r = 0; r < rank; r++) {
-                delta += (double)adapter->lora_b[up_row + r] * (double)adapter->lora_a[r * adapter->a_stride + column];
-            }
-            const double scale = adapter ? adapter->scale : 0;
+            for (size_t r = 0; is_adapted && r < adapter->rank; r++)
+                delta += (double)up[r] * (double)adapter->lora_a[r * adapter->a_stride + column];
+            const double scale = is_adapted ? adapter->scale : 0;
             merged[row * in + column] = (float)((double)weight[row * in + column] + scale * delta);
         }
     }

@@ -21,10 +21,14 @@ void slad_reference_gemm(float *c, const float *a, const float *b, const float *
 
 typedef struct slad_reference_adapter {
     const float *lora_a; /* [rank, in], rows a_stride apart */
-    const float *lora_b; /* [blocks, out / blocks, rank], blocks b_block_stride apart, rows b_row_stride apart */
-    size_t rank, a_stride, blocks, b_block_stride, b_row_stride;
+    const float *lora_b; /* [blocks, block_rows, rank], blocks b_block_stride apart, rows b_row_stride apart */
+    size_t rank, a_stride, blocks, block_rows, b_block_stride, b_row_stride;
+    size_t first_row; /* of the weight; it adapts blocks * block_rows rows from there on */
     double scale;
 } slad_reference_adapter;
+
+/* Where row `row` of B (from 0, over all blocks) begins. */
+size_t slad_reference_adapter_place(const slad_reference_adapter *adapter, size_t row);
 
 /* merged = weight + scale * B A, the weight that an adapted layer acts with (method: LoRA merged once an update).
  * merged, weight [out, in]; adapter may be NULL. merged may be weight. */

@@ -55,23 +55,16 @@ cleanup:
     return status;
 }
 
-/* Where B[o, 0] lies. */
-static size_t place_in_b(const slad_reference_adapter *adapter, size_t o, size_t out)
-{
-    const size_t block_rows = out / adapter->blocks;
-    return o / block_rows * adapter->b_block_stride + o % block_rows * adapter->b_row_stride;
-}
-
 /* h = x[row] A^T and u = dy[row] B, both [rank]. */
 static void project_row(double *h, double *u, const float *x_row, const float *dy_row,
-                        const slad_reference_adapter *adapter, size_t out, size_t in)
+                        const slad_reference_adapter *adapter, size_t in)
 {
     for (size_t j = 0; j < adapter->rank; j++) {
         h[j] = u[j] = 0;
         for (size_t k = 0; k < in; k++) h[j] += (double)x_row[k] * (double)adapter->lora_a[j * adapter->a_stride + k];
     }
-    for (size_t o = 0; o < out; o++) {
-        const float *b_row = adapter->lora_b + place_in_b(adapter, o, out);
+    for (size_t o = 0; o < adapter->blocks * adapter->block_rows; o++) {
+        const float *b_row = adapter->lora_b + slad_reference_adapter_place(adapter, o);
         for (size_t j = 0; j < adapter->rank; j++) u[j] += (double)dy_row[o] * (double)b_row[j];
     }
 }
@@ -82,17 +75,17 @@ slad_status slad_reference_linear_adapter_gradient(slad_context *context, float 
                                                    size_t in)
 {
     slad_status status = SLAD_OK;
-    const size_t rank = adapter->rank;
+    const size_t rank = adapter->rank, adapted = adapter->blocks * adapter->block_rows;
     double *sums = NULL;
-    /* h and u of one row, then dA [rank, in], then dB [out, rank]. */
-    SLAD_TRY(slad_allocate(context, &sums, rank * (2 + in + out), sizeof *sums, "an adapter's gradient"));
+    /* h and u of one row, then dA [rank, in], then dB [adapted, rank]. */
+    SLAD_TRY(slad_allocate(context, &sums, rank * (2 + in + adapted), sizeof *sums, "an adapter's gradient"));
     double *h = sums, *u = h + rank, *da = u + rank, *db = da + rank * in;
     for (size_t row = 0; row < rows; row++) {
-        const float *x_row = x + row * in, *dy_row = dy + row * out;
-        project_row(h, u, x_row, dy_row, adapter, out, in);
+        const float *x_row = x + row * in, *dy_row = dy + row * out + adapter->first_row;
+        project_row(h, u, x_row, dy_row, adapter, in);
         for (size_t j = 0; j < rank; j++) {
             for (size_t k = 0; k < in; k++) da[j * in + k] += u[j] * (double)x_row[k];
-            for (size_t o = 0; o < out; o++) db[o * rank + j] += h[j] * (double)dy_row[o];
+            for (size_t o = 0; o < adapted; o++) db[o * rank + j] += h[j] * (double)dy_row[o];
         }
     }
     for (size_t j = 0; j < rank; j++) {
@@ -100,8 +93,8 @@ slad_status slad_reference_linear_adapter_gradient(slad_context *context, float 
             float *target = lora_da + j * adapter->a_stride + k;
             *target = (float)((double)*target + adapter->scale * da[j * in + k]);
         }
-        for (size_t o = 0; lora_db && o < out; o++) {
-            float *target = lora_db + place_in_b(adapter, o, out) + j;
+        for (size_t o = 0; lora_db && o < adapted; o++) {
+            float *target = lora_db + slad_reference_adapter_place(adapter, o) + j;
             *target = (float)((double)*target + adapter->scale * db[o * rank + j]);
         }
     }
