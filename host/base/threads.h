@@ -23,6 +23,8 @@ void slad_condition_signal_all(slad_condition *condition);
 
 /* Seconds of a clock that never goes back. */
 double slad_clock_seconds(void);
+/* Seconds since 1970, as the system's clock says. */
+double slad_time_seconds(void);
 /* Processors this process may use, at least 1. */
 unsigned slad_processor_count(void);
 /* Peak resident memory of this process in bytes, 0 if unknown. */

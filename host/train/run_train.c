@@ -199,6 +199,7 @@ static slad_status open_trainer(slad_run *run, slad_device *device)
     SLAD_TRY(slad_run_config_write(context, options->out, options, run->trainer, run->dataset));
     SLAD_TRY(slad_path_join(context, &path, options->out, "metrics.jsonl"));
     SLAD_TRY(slad_metrics_open(context, &run->metrics, path, true));
+    SLAD_TRY(slad_metrics_add_events(context, run->metrics, options->out, 0));
     slad_log(context, SLAD_LOG_INFO, "Training %zu values for %llu steps of %u images, on %s",
              slad_trainer_parameter_count(run->trainer), (unsigned long long)run->total_steps, options->train.batch,
              slad_device_get_info(device)->name);
