@@ -93,6 +93,27 @@ static inline float horizontal_max(floatv v)
 #endif
 }
 
+/* The vector at x, of which only the first `count` elements are there; the others are 0. A count of VECTOR_WIDTH or more
+ * is a whole vector. */
+static inline floatv load_part(__global const float *x, const uint count)
+{
+    if (count >= VECTOR_WIDTH) return vloadv(0, x);
+    float part[VECTOR_WIDTH];
+    for (uint k = 0; k < VECTOR_WIDTH; k++) part[k] = k < count ? x[k] : 0.0f;
+    return vloadv(0, part);
+}
+
+static inline void store_part(floatv value, __global float *y, const uint count)
+{
+    if (count >= VECTOR_WIDTH) {
+        vstorev(value, 0, y);
+        return;
+    }
+    float part[VECTOR_WIDTH];
+    vstorev(value, 0, part);
+    for (uint k = 0; k < count; k++) y[k] = part[k];
+}
+
 /* False for NaN and the infinities, whatever the compiler assumes about them: it looks at the exponent's bits. */
 static inline int is_finite(float x)
 {

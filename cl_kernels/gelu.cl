@@ -71,21 +71,6 @@ static inline floatv gelu_slope(floatv u)
     return select(1.0f - s, s, u < 0.0f);
 }
 
-/* The vector at x, of which only the first `count` elements are there; the others are 0. */
-static inline floatv load_part(__global const float *x, const uint count)
-{
-    float part[VECTOR_WIDTH];
-    for (uint k = 0; k < VECTOR_WIDTH; k++) part[k] = k < count ? x[k] : 0.0f;
-    return vloadv(0, part);
-}
-
-static inline void store_part(floatv value, __global float *y, const uint count)
-{
-    float part[VECTOR_WIDTH];
-    vstorev(value, 0, part);
-    for (uint k = 0; k < min(count, (uint)VECTOR_WIDTH); k++) y[k] = part[k];
-}
-
 /* Dimension 0: vectors of the tensor. */
 __kernel void gelu_forward(__global float *v, const uint v_offset, __global const float *u, const uint u_offset,
                            const uint elements)

@@ -161,6 +161,19 @@ static void test_gelu(void **state)
     run(state, &(fixture){.name = "gelu"}, (operation_case){.build = build_gelu});
 }
 
+static void build_swiglu(operation_check *check, const void *given)
+{
+    const slad_tensor *x = tensor(check, OPERATION_GRADIENT, "x", 2, (const size_t[]){7, 90}, 64, 6, 0);
+    output(check, slad_swiglu(operation_record(check), x), "v", 65);
+    expect(check, given, "v", 315, 1e-6);
+    expect(check, given, "dx", 630, 1e-6);
+}
+
+static void test_swiglu(void **state)
+{
+    run(state, &(fixture){.name = "swiglu"}, (operation_case){.build = build_swiglu});
+}
+
 static void build_attention(operation_check *check, const void *given)
 {
     const slad_tensor *qkv = tensor(check, OPERATION_GRADIENT, "qkv", 3, (const size_t[]){2, 17, 384}, 7, 2, 0);
@@ -351,9 +364,10 @@ static void test_adamw(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layer_norm),   cmocka_unit_test(test_layer_scale),     cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_attention),    cmocka_unit_test(test_patch_embedding), cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_distillation), cmocka_unit_test(test_feature_loss),    cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_layer_norm), cmocka_unit_test(test_layer_scale),  cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_swiglu),     cmocka_unit_test(test_attention),    cmocka_unit_test(test_patch_embedding),
+        cmocka_unit_test(test_pool),       cmocka_unit_test(test_distillation), cmocka_unit_test(test_feature_loss),
+        cmocka_unit_test(test_adamw),
     };
     return cmocka_run_group_tests(tests, operation_bench_open, operation_bench_close);
 }

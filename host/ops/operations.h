@@ -30,6 +30,10 @@ const slad_tensor *slad_attention(slad_record *record, const slad_tensor *qkv, s
 /* y = x Phi(x), exact (erf). */
 const slad_tensor *slad_gelu(slad_record *record, const slad_tensor *x);
 
+/* y = silu(u1) u2, silu(a) = a / (1 + exp(-a)): x [.., 2 h] holds u1 and then u2, y is [.., h] (method.md section 7).
+ */
+const slad_tensor *slad_swiglu(slad_record *record, const slad_tensor *x);
+
 /* y = x + gamma * z: LayerScale gamma [d] on a branch z and the residual x. gamma: frozen, or trained (dgamma = sum of
  * dy z over the rows), or NULL, where a model has no LayerScale: y = x + z. */
 const slad_tensor *slad_layer_scale(slad_record *record, const slad_tensor *x, const slad_tensor *z,

@@ -71,6 +71,13 @@ def gelu():
     write("gelu", {"v": v, "du": u.grad})
 
 
+def swiglu():
+    x = counter(64, (7, 2 * 45), 6.0).requires_grad_()
+    v = F.silu(x[:, :45]) * x[:, 45:]
+    v.backward(counter(65, (7, 45)))
+    write("swiglu", {"v": v, "dx": x.grad})
+
+
 def attention():
     batch, tokens, heads, head_dim = 2, 17, 2, 64
     qkv = counter(7, (batch, tokens, 3 * heads * head_dim), 2.0).requires_grad_()
@@ -156,5 +163,5 @@ def adamw():
 
 
 if __name__ == "__main__":
-    for make in (layer_norm, layer_scale, gelu, attention, patch_embedding, pool, distillation, feature_loss, adamw):
+    for make in (layer_norm, layer_scale, gelu, swiglu, attention, patch_embedding, pool, distillation, feature_loss, adamw):
         make()
