@@ -235,33 +235,37 @@ void slad_backbone_free(slad_backbone *backbone)
     *backbone = (slad_backbone){0};
 }
 
-static const slad_tensor *plain_linear(slad_record *record, const slad_tensor *x, const slad_tensor *weight,
-                                       const slad_tensor *bias)
+/* A linear layer with the adapters of its target, if it has any. */
+static const slad_tensor *adapted_linear(slad_record *record, const slad_tensor *x, const slad_tensor *weight,
+                                         const slad_tensor *bias, const slad_layer_adapters *adapters,
+                                         slad_target target)
 {
-    const slad_weight plain = {.weight = weight};
-    return slad_linear(record, x, &plain, bias);
+    slad_weight adapted = {.weight = weight};
+    if (adapters) {
+        const slad_adapter_list *list = &adapters->targets[target];
+        memcpy(adapted.adapters, list->items, sizeof list->items);
+        adapted.adapter_count = list->count;
+    }
+    return slad_linear(record, x, &adapted, bias);
 }
 
 static const slad_tensor *record_block(slad_record *record, const slad_backbone *backbone, const slad_tensor *x,
-                                       const slad_block *block, const slad_adapter *adapter)
+                                       const slad_block *block, const slad_layer_adapters *adapters)
 {
     const slad_encoder_info *info = &backbone->encoder->info;
-    slad_weight qkv_weight = {.weight = block->qkv_weight};
-    if (adapter && adapter->lora_a) {
-        qkv_weight.adapters[0] = *adapter;
-        qkv_weight.adapter_count = 1;
-    }
     const slad_tensor *y = slad_layer_norm(record, x, block->norm1_gamma, block->norm1_beta, info->epsilon);
-    const slad_tensor *qkv = slad_linear(record, y, &qkv_weight, block->qkv_bias);
-    const slad_tensor *o = slad_attention(record, qkv, info->heads);
-    x = slad_layer_scale(record, x, plain_linear(record, o, block->proj_weight, block->proj_bias), block->scale1);
+    y = adapted_linear(record, y, block->qkv_weight, block->qkv_bias, adapters, SLAD_TARGET_QKV);
+    y = slad_attention(record, y, info->heads);
+    y = adapted_linear(record, y, block->proj_weight, block->proj_bias, adapters, SLAD_TARGET_PROJ);
+    x = slad_layer_scale(record, x, y, block->scale1);
     y = slad_layer_norm(record, x, block->norm2_gamma, block->norm2_beta, info->epsilon);
-    const slad_tensor *v = slad_gelu(record, plain_linear(record, y, block->fc1_weight, block->fc1_bias));
-    return slad_layer_scale(record, x, plain_linear(record, v, block->fc2_weight, block->fc2_bias), block->scale2);
+    y = slad_gelu(record, adapted_linear(record, y, block->fc1_weight, block->fc1_bias, adapters, SLAD_TARGET_FC1));
+    y = adapted_linear(record, y, block->fc2_weight, block->fc2_bias, adapters, SLAD_TARGET_FC2);
+    return slad_layer_scale(record, x, y, block->scale2);
 }
 
 const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone *backbone, const slad_tensor *pixels,
-                                        const slad_adapter *adapters)
+                                        const slad_layer_adapters *adapters)
 {
     const slad_encoder_info *info = &backbone->encoder->info;
     const slad_tensor *x = slad_patch_embedding(record, pixels, backbone->patch_weight, backbone->patch_bias,

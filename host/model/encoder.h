@@ -4,6 +4,7 @@
 #define SLAD_MODEL_ENCODER_H
 
 #include "io/hugging_face.h"
+#include "model/adapters.h"
 #include "ops/operations.h"
 #include "slad/model.h"
 
@@ -42,8 +43,8 @@ slad_status slad_backbone_create(slad_context *context, slad_backbone *backbone,
 void slad_backbone_free(slad_backbone *backbone);
 
 /* Records the forward pass: pixels [b, 3, image_size, image_size] to tokens [b, T, d] after the final LayerNorm.
- * adapters: NULL, or one a layer for the qkv layer; lora_a NULL where a layer has none. */
+ * adapters: NULL, or those of each layer. */
 const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone *backbone, const slad_tensor *pixels,
-                                        const slad_adapter *adapters);
+                                        const slad_layer_adapters *adapters);
 
 #endif

@@ -6,15 +6,28 @@
 #include "model/encoder.h"
 #include "model/head.h"
 
+/* Reads values that training made, by their names in state.safetensors. */
+typedef struct slad_named_values {
+    slad_status (*read)(slad_context *context, float *destination, size_t elements, const char *name, const void *user);
+    const void *user;
+} slad_named_values;
+
 typedef struct slad_network {
     bool present;
     slad_backbone backbone;
-    slad_adapter *adapters; /* [layers], or NULL */
-    slad_head head;         /* weight NULL: none */
+    slad_adapter_plan plan;
+    slad_layer_adapters *adapters; /* [layers], or NULL */
+    slad_head head;                /* weight NULL: none */
+    slad_named_values values;      /* of frozen adapters and heads */
 } slad_network;
 
-/* Allocates the list of adapters; the caller fills it through model/adapters.h. */
+/* Allocates the lists of adapters; the caller fills plan and lists through model/adapters.h. */
 slad_status slad_network_allocate_adapters(slad_context *context, slad_network *network);
+/* Place the adapters of the plan, or a head, frozen, with values from network->values. The network must stay where it
+ * is while the store lives. */
+slad_status slad_network_place_adapters(slad_context *context, slad_network *network, slad_store *store);
+slad_status slad_network_place_head(slad_network *network, slad_store *store, slad_head_kind kind, size_t classes,
+                                    const char *prefix);
 void slad_network_free(slad_network *network);
 
 /* Tokens after the final LayerNorm, [b, T, d]; NULL if the network is not present. */

@@ -10,10 +10,11 @@ enum {
     SLAD_STEP_BIAS_2 = 3,       /* 1 / (1 - beta2^t) */
     SLAD_STEP_DECAY = 4,        /* weight decay */
     SLAD_STEP_AVERAGE = 5,      /* share of the new values in the moving average: 1 - its decay */
-    SLAD_STEP_RATES = 8,        /* learning rate of each group: 0 adapters, 1 heads */
+    SLAD_STEP_RATES = 8,        /* learning rate of each group */
     SLAD_STEP_VALUES = 16
 };
-enum { SLAD_GROUP_ADAPTERS = 0, SLAD_GROUP_HEADS = 1 };
+/* adapters: their factors A, and base weights that are trained; adapters_b: B, whose rate LoRA+ raises. */
+enum { SLAD_GROUP_ADAPTERS = 0, SLAD_GROUP_HEADS = 1, SLAD_GROUP_ADAPTERS_B = 2 };
 
 /* AdamW's constants (torch.optim.AdamW's defaults). The bias corrections above are made with the same betas. */
 #define SLAD_ADAM_BETA_1  0.9

@@ -1,63 +1,7 @@
 #include "train/inference.h"
 #include "cl/device.h"
-#include <stdio.h>
 
 #define MIB (1024.0 * 1024.0)
-
-static slad_status fill_state(slad_context *context, void *destination, size_t elements, const char *name,
-                              const slad_network_source *source)
-{
-    slad_status status = SLAD_OK;
-    const slad_safetensor *stored = slad_safetensors_find(source->state, name);
-    SLAD_FAIL_IF(!stored || stored->elements != elements, SLAD_ERROR_DATA,
-                 "%s has no tensor %s of %zu elements, as the run's config.json says it should",
-                 slad_safetensors_path(source->state), name, elements);
-    SLAD_TRY(slad_safetensors_read_float(context, destination, source->state, stored, 0, elements));
-cleanup:
-    return status;
-}
-
-static slad_status fill_adapter(slad_context *context, void *destination, size_t elements, const void *user,
-                                size_t index)
-{
-    const slad_network_source *source = user;
-    char name[128];
-    snprintf(name, sizeof name, "%slayers.%zu.qkv.lora_%c", source->prefix, index / 2, index % 2 ? 'B' : 'A');
-    return fill_state(context, destination, elements, name, source);
-}
-
-static slad_status fill_head(slad_context *context, void *destination, size_t elements, const void *user, size_t index)
-{
-    const slad_network_source *source = user;
-    char name[128];
-    if (!source->state)
-        return slad_hf_read(context, destination, source->encoder->files,
-                            index ? "classifier.bias" : "classifier.weight");
-    snprintf(name, sizeof name, "%shead.%s", source->prefix, index ? "bias" : "weight");
-    return fill_state(context, destination, elements, name, source);
-}
-
-static slad_status place_network(slad_inference *inference, slad_position_mode mode, bool tokens)
-{
-    slad_context *context = inference->context;
-    slad_status status = SLAD_OK;
-    const slad_network_source *source = &inference->source;
-    const slad_encoder_info *info = slad_encoder_get_info(source->encoder);
-    slad_network *network = &inference->network;
-    network->present = true;
-    SLAD_TRY(slad_backbone_create(context, &network->backbone, inference->store, source->encoder, inference->image_size,
-                                  mode, "model."));
-    if (source->state && source->rank) {
-        SLAD_TRY(slad_network_allocate_adapters(context, network));
-        SLAD_TRY(slad_adapters_place(network->adapters, inference->store, info, source->prefix, source->rank,
-                                     source->scale, fill_adapter, source));
-    }
-    if (!tokens)
-        SLAD_TRY(slad_head_place(&network->head, inference->store, source->head, info->width, source->classes,
-                                 source->prefix ? source->prefix : "", fill_head, source));
-cleanup:
-    return status;
-}
 
 static slad_status record_pass(slad_inference *inference, bool tokens)
 {
@@ -90,7 +34,8 @@ static slad_status build(slad_inference *inference, slad_memory_plan *plan, cons
     const slad_device_info *info = &form->device->info;
     inference->batch = batch;
     SLAD_TRY(slad_store_create(context, &inference->store, (size_t)(info->max_allocation / sizeof(float))));
-    SLAD_TRY(place_network(inference, form->mode, form->tokens));
+    SLAD_TRY(slad_network_source_place(context, &inference->network, inference->store, &inference->source, "model.",
+                                       inference->image_size, form->mode, !form->tokens));
     SLAD_TRY(record_pass(inference, form->tokens));
     SLAD_TRY(slad_executor_create_opencl(context, &inference->executor, inference->store, form->device, NULL));
     SLAD_TRY(slad_executor_add(inference->executor, inference->record));

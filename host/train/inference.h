@@ -2,22 +2,8 @@
 #ifndef SLAD_TRAIN_INFERENCE_H
 #define SLAD_TRAIN_INFERENCE_H
 
-#include "base/safetensors.h"
 #include "graph/executor.h"
-#include "model/network.h"
-#include "slad/train.h"
-
-/* Where a network comes from: an encoder, with adapters and head of a state file (under names that begin with prefix),
- * or with the classifier of its own folder. */
-typedef struct slad_network_source {
-    const slad_encoder *encoder;
-    const slad_safetensors *state; /* NULL: the encoder's own classifier */
-    const char *prefix;            /* "teacher." */
-    size_t rank;                   /* of the adapters in the state; 0: none */
-    double scale;
-    slad_head_kind head;
-    size_t classes;
-} slad_network_source;
+#include "train/network_source.h"
 
 typedef struct slad_inference {
     slad_context *context;

@@ -72,8 +72,9 @@ slad_network_source slad_run_model_teacher(const slad_run_model *model)
         .encoder = model->teacher,
         .state = model->state,
         .prefix = "teacher.",
-        .rank = train->lora_rank,
-        .scale = train->lora_alpha / train->lora_rank,
+        .adapt = train->teacher_adapt,
+        .options = train,
+        .student = slad_encoder_get_info(model->student),
         .head = train->head,
         .classes = model->config.classes,
     };

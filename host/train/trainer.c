@@ -63,6 +63,15 @@ static slad_status place_backbone(slad_trainer *trainer, slad_network *network, 
                                 trainer->options.position_mode, prefix);
 }
 
+static slad_status place_adapters(slad_trainer *trainer, slad_network *network)
+{
+    slad_status status = SLAD_OK;
+    SLAD_TRY(slad_network_allocate_adapters(trainer->context, network));
+    SLAD_TRY(slad_adapters_train(trainer->context, network->adapters, trainer->store, &network->plan));
+cleanup:
+    return status;
+}
+
 /* Adapters before heads, the teacher before the student: the order of the trained slabs, and so of the optimizer. */
 static slad_status place_trained(slad_trainer *trainer)
 {
@@ -73,18 +82,12 @@ static slad_status place_trained(slad_trainer *trainer)
     const slad_encoder_info *teacher =
         trainer->teacher_encoder ? slad_encoder_get_info(trainer->teacher_encoder) : NULL;
     if (teacher) {
-        SLAD_TRY(slad_network_allocate_adapters(context, &trainer->teacher));
-        SLAD_TRY(slad_adapters_create(context, trainer->teacher.adapters, trainer->store, teacher, "teacher.", 0,
-                                      &trainer->adapter_options));
+        SLAD_TRY(slad_adapter_plan_teacher(context, &trainer->teacher.plan, teacher, student, options));
+        SLAD_TRY(place_adapters(trainer, &trainer->teacher));
     }
     if (options->student_adapt == SLAD_ADAPT_LORA) {
-        SLAD_TRY(slad_network_allocate_adapters(context, &trainer->student));
-        if (teacher && options->share != SLAD_SHARE_NONE)
-            SLAD_TRY(slad_adapters_share(context, trainer->student.adapters, trainer->store, trainer->teacher.adapters,
-                                         student, teacher, &trainer->adapter_options));
-        else
-            SLAD_TRY(slad_adapters_create(context, trainer->student.adapters, trainer->store, student, "student.", 1,
-                                          &trainer->adapter_options));
+        SLAD_TRY(slad_adapter_plan_student(context, &trainer->student.plan, student, teacher, options));
+        SLAD_TRY(place_adapters(trainer, &trainer->student));
     }
     if (teacher)
         SLAD_TRY(slad_head_create(&trainer->teacher.head, trainer->store, options->head, teacher->width,
@@ -268,8 +271,6 @@ slad_status slad_trainer_create(slad_context *context, slad_trainer **trainer, s
     made->context = context;
     made->device = device;
     made->options = *options;
-    made->adapter_options =
-        (slad_adapter_options){options->lora_rank, options->lora_alpha, options->share_map, options->seed};
     made->teacher_encoder = teacher;
     made->student_encoder = student;
     made->classes = classes;

@@ -31,7 +31,6 @@ struct slad_trainer {
     slad_context *context;
     slad_device *device;
     slad_train_options options;
-    slad_adapter_options adapter_options;
     const slad_encoder *teacher_encoder, *student_encoder; /* teacher NULL: student alone */
     size_t classes, image_size;
     uint64_t total_steps, step;

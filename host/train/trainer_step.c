@@ -50,6 +50,7 @@ static void set_step_values(const slad_trainer *trainer, slad_flight *flight, co
     values[SLAD_STEP_BIAS_2] = (float)(1.0 / (1.0 - pow(SLAD_ADAM_BETA_2, t)));
     values[SLAD_STEP_DECAY] = (float)options->weight_decay;
     values[SLAD_STEP_RATES + SLAD_GROUP_ADAPTERS] = (float)(factor * options->learning_rate);
+    values[SLAD_STEP_RATES + SLAD_GROUP_ADAPTERS_B] = (float)(factor * options->learning_rate * options->lora_plus);
     values[SLAD_STEP_RATES + SLAD_GROUP_HEADS] = (float)(factor * options->head_learning_rate);
     flight->step = trainer->step;
     flight->learning_rate =
