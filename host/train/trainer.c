@@ -54,46 +54,74 @@ void slad_trainer_free(slad_trainer *trainer)
     slad_release(trainer);
 }
 
-static slad_status place_backbone(slad_trainer *trainer, slad_network *network, const slad_encoder *encoder,
-                                  const char *prefix)
+/* The two networks of a trainer, and what differs between them. */
+typedef struct slad_role {
+    slad_network *network;
+    const slad_encoder *encoder;
+    slad_adapt adapt;
+    const char *model_prefix, *prefix;
+    unsigned model; /* 0 teacher, 1 student */
+} slad_role;
+
+static slad_role teacher_of(slad_trainer *trainer)
 {
-    if (!encoder) return SLAD_OK;
-    network->present = true;
-    return slad_backbone_create(trainer->context, &network->backbone, trainer->store, encoder, trainer->image_size,
-                                trainer->options.position_mode, prefix);
+    return (slad_role){
+        &trainer->teacher, trainer->teacher_encoder, trainer->options.teacher_adapt, "teacher.model.", "teacher.", 0};
 }
 
-static slad_status place_adapters(slad_trainer *trainer, slad_network *network)
+static slad_role student_of(slad_trainer *trainer)
 {
+    return (slad_role){
+        &trainer->student, trainer->student_encoder, trainer->options.student_adapt, "student.model.", "student.", 1};
+}
+
+/* The encoder; of a frozen network all of it. */
+static slad_status place_encoder(slad_trainer *trainer, const slad_role *role)
+{
+    if (role->adapt == SLAD_ADAPT_NONE) return SLAD_OK;
+    if (role->adapt == SLAD_ADAPT_FROZEN)
+        return slad_network_source_place(trainer->context, role->network, trainer->store, &trainer->frozen,
+                                         role->model_prefix, trainer->image_size, trainer->options.position_mode, true);
+    role->network->present = true;
+    return slad_backbone_create(trainer->context, &role->network->backbone, trainer->store, role->encoder,
+                                trainer->image_size, trainer->options.position_mode, role->model_prefix);
+}
+
+static slad_status place_adapters(slad_trainer *trainer, const slad_role *role)
+{
+    slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
-    SLAD_TRY(slad_network_allocate_adapters(trainer->context, network));
-    SLAD_TRY(slad_adapters_train(trainer->context, network->adapters, trainer->store, &network->plan));
+    slad_network *network = role->network;
+    const slad_train_options *options = &trainer->options;
+    const slad_encoder_info *teacher = trainer->teacher_encoder ? &trainer->teacher_encoder->info : NULL;
+    const slad_encoder_info *student = trainer->student_encoder ? &trainer->student_encoder->info : NULL;
+    if (role->adapt != SLAD_ADAPT_LORA) return SLAD_OK;
+    if (role->model == 0)
+        SLAD_TRY(slad_adapter_plan_teacher(context, &network->plan, teacher, student, options));
+    else
+        SLAD_TRY(slad_adapter_plan_student(context, &network->plan, student, teacher, options));
+    SLAD_TRY(slad_network_allocate_adapters(context, network));
+    SLAD_TRY(slad_adapters_train(context, network->adapters, trainer->store, &network->plan));
 cleanup:
     return status;
 }
 
-/* Adapters before heads, the teacher before the student: the order of the trained slabs, and so of the optimizer. */
-static slad_status place_trained(slad_trainer *trainer)
+static slad_status place_head(slad_trainer *trainer, const slad_role *role)
 {
-    slad_context *context = trainer->context;
+    if (role->adapt == SLAD_ADAPT_NONE || role->adapt == SLAD_ADAPT_FROZEN) return SLAD_OK;
+    return slad_head_create(&role->network->head, trainer->store, trainer->options.head, role->encoder->info.width,
+                            trainer->classes, role->prefix, role->model, &trainer->options.seed);
+}
+
+/* Encoders, then adapters, then heads, the teacher before the student: the order of the trained slabs, and so of the
+ * optimizer. */
+static slad_status place_networks(slad_trainer *trainer)
+{
     slad_status status = SLAD_OK;
-    const slad_train_options *options = &trainer->options;
-    const slad_encoder_info *student = slad_encoder_get_info(trainer->student_encoder);
-    const slad_encoder_info *teacher =
-        trainer->teacher_encoder ? slad_encoder_get_info(trainer->teacher_encoder) : NULL;
-    if (teacher) {
-        SLAD_TRY(slad_adapter_plan_teacher(context, &trainer->teacher.plan, teacher, student, options));
-        SLAD_TRY(place_adapters(trainer, &trainer->teacher));
-    }
-    if (options->student_adapt == SLAD_ADAPT_LORA) {
-        SLAD_TRY(slad_adapter_plan_student(context, &trainer->student.plan, student, teacher, options));
-        SLAD_TRY(place_adapters(trainer, &trainer->student));
-    }
-    if (teacher)
-        SLAD_TRY(slad_head_create(&trainer->teacher.head, trainer->store, options->head, teacher->width,
-                                  trainer->classes, "teacher.", 0, &trainer->options.seed));
-    SLAD_TRY(slad_head_create(&trainer->student.head, trainer->store, options->head, student->width, trainer->classes,
-                              "student.", 1, &trainer->options.seed));
+    const slad_role roles[2] = {teacher_of(trainer), student_of(trainer)};
+    for (int i = 0; i < 2; i++) SLAD_TRY(place_encoder(trainer, &roles[i]));
+    for (int i = 0; i < 2; i++) SLAD_TRY(place_adapters(trainer, &roles[i]));
+    for (int i = 0; i < 2; i++) SLAD_TRY(place_head(trainer, &roles[i]));
 cleanup:
     return status;
 }
@@ -165,9 +193,7 @@ static slad_status build(slad_trainer *trainer, uint32_t micro_batch)
     trainer->micro_batch = micro_batch;
     SLAD_TRY(
         slad_store_create(context, &trainer->store, (size_t)(trainer->device->info.max_allocation / sizeof(float))));
-    SLAD_TRY(place_backbone(trainer, &trainer->teacher, trainer->teacher_encoder, "teacher.model."));
-    SLAD_TRY(place_backbone(trainer, &trainer->student, trainer->student_encoder, "student.model."));
-    SLAD_TRY(place_trained(trainer));
+    SLAD_TRY(place_networks(trainer));
     SLAD_TRY(place_state(trainer));
     SLAD_TRY(record_training(trainer));
     SLAD_TRY(record_evaluation(trainer));
@@ -254,28 +280,39 @@ cleanup:
     return status;
 }
 
-slad_status slad_trainer_create(slad_context *context, slad_trainer **trainer, slad_device *device,
-                                const slad_encoder *teacher, const slad_encoder *student, size_t classes,
-                                size_t image_size, uint64_t total_steps, const slad_train_options *options)
+/* What the options ask for must be there, and nothing else. */
+static slad_status check_setup(slad_context *context, const slad_trainer_setup *setup)
+{
+    slad_status status = SLAD_OK;
+    const slad_adapt teacher = setup->options->teacher_adapt;
+    SLAD_FAIL_IF((teacher != SLAD_ADAPT_NONE) != (setup->teacher != NULL), SLAD_ERROR_USAGE,
+                 setup->teacher ? "This method trains the student alone: leave --teacher out"
+                                : "This method has a teacher beside the student: give --teacher DIR");
+    SLAD_FAIL_IF(teacher == SLAD_ADAPT_FROZEN && setup->frozen.classes != setup->classes, SLAD_ERROR_DATA,
+                 "The frozen teacher %s tells %zu classes apart, the data has %zu; it must have been trained on them",
+                 slad_encoder_path(setup->teacher), setup->frozen.classes, setup->classes);
+    SLAD_FAIL_IF(setup->classes < 2, SLAD_ERROR_DATA, "There must be at least two classes, not %zu", setup->classes);
+cleanup:
+    return status;
+}
+
+slad_status slad_trainer_build(slad_context *context, slad_trainer **trainer, slad_device *device,
+                               const slad_trainer_setup *setup)
 {
     slad_status status = SLAD_OK;
     slad_trainer *made = NULL;
-    const bool has_teacher = options->teacher_adapt != SLAD_ADAPT_NONE;
     *trainer = NULL;
-    SLAD_TRY(slad_train_options_check(context, options));
-    SLAD_FAIL_IF(has_teacher != (teacher != NULL), SLAD_ERROR_USAGE,
-                 has_teacher ? "This method trains a teacher beside the student: give --teacher DIR"
-                             : "This method trains the student alone: leave --teacher out");
-    SLAD_FAIL_IF(classes < 2, SLAD_ERROR_DATA, "There must be at least two classes, not %zu", classes);
+    SLAD_TRY(check_setup(context, setup));
     SLAD_TRY(slad_allocate(context, &made, 1, sizeof *made, "the trainer"));
     made->context = context;
     made->device = device;
-    made->options = *options;
-    made->teacher_encoder = teacher;
-    made->student_encoder = student;
-    made->classes = classes;
-    made->image_size = image_size;
-    made->total_steps = total_steps;
+    made->options = *setup->options;
+    made->teacher_encoder = setup->teacher;
+    made->student_encoder = setup->student;
+    made->frozen = setup->frozen;
+    made->classes = setup->classes;
+    made->image_size = setup->image_size;
+    made->total_steps = setup->total_steps;
     SLAD_TRY(choose_micro_batch(made));
     SLAD_TRY(allocate_flights(made));
     SLAD_TRY(slad_executor_allocate(made->executor));
@@ -283,5 +320,29 @@ slad_status slad_trainer_create(slad_context *context, slad_trainer **trainer, s
     made = NULL;
 cleanup:
     slad_trainer_free(made);
+    return status;
+}
+
+slad_status slad_trainer_create(slad_context *context, slad_trainer **trainer, slad_device *device,
+                                const slad_encoder *teacher, const slad_encoder *student, size_t classes,
+                                size_t image_size, uint64_t total_steps, const slad_train_options *options)
+{
+    slad_status status = SLAD_OK;
+    const slad_trainer_setup setup = {
+        .teacher = teacher,
+        .student = student,
+        .options = options,
+        .classes = classes,
+        .image_size = image_size,
+        .total_steps = total_steps,
+        .frozen = {.encoder = teacher, .classes = teacher ? teacher->info.classes : 0},
+    };
+    *trainer = NULL;
+    SLAD_TRY(slad_train_options_check(context, options));
+    SLAD_FAIL_IF(options->stages == SLAD_STAGES_TWO || options->head_init == SLAD_HEAD_INIT_PROBE, SLAD_ERROR_USAGE,
+                 "A trainer is one stage of training: --stages two and --head-init probe take several, which "
+                 "slad_run_train goes through");
+    SLAD_TRY(slad_trainer_build(context, trainer, device, &setup));
+cleanup:
     return status;
 }

@@ -3,8 +3,8 @@
 #define SLAD_TRAIN_TRAINER_H
 
 #include "graph/executor.h"
-#include "model/network.h"
 #include "slad/train.h"
+#include "train/network_source.h"
 
 /* One forward pass as a record: its inputs and what is read back. */
 typedef struct slad_pass {
@@ -31,7 +31,8 @@ struct slad_trainer {
     slad_context *context;
     slad_device *device;
     slad_train_options options;
-    const slad_encoder *teacher_encoder, *student_encoder; /* teacher NULL: student alone */
+    const slad_encoder *teacher_encoder, *student_encoder; /* NULL: there is none */
+    slad_network_source frozen;                            /* of a frozen teacher */
     size_t classes, image_size;
     uint64_t total_steps, step;
     uint32_t micro_batch;
@@ -44,6 +45,20 @@ struct slad_trainer {
     slad_flight flights[2];
     bool half_made; /* a step could not be enqueued to its end: gradients hold a part of it */
 };
+
+/* One stage of training. */
+typedef struct slad_trainer_setup {
+    const slad_encoder *teacher, *student; /* NULL where the options say that there is none (SLAD_ADAPT_NONE) */
+    const slad_train_options *options;     /* of this stage, checked */
+    size_t classes, image_size;
+    uint64_t total_steps;       /* of this stage */
+    slad_network_source frozen; /* the teacher's values where it is frozen; its encoder is `teacher` */
+} slad_trainer_setup;
+
+/* As slad_trainer_create, which makes the stage that its options describe. What frozen points to must outlive the
+ * trainer. */
+slad_status slad_trainer_build(slad_context *context, slad_trainer **trainer, slad_device *device,
+                               const slad_trainer_setup *setup);
 
 /* The shape that files show of a trained tensor; returns its rank. lora_B's three blocks are one below the other. */
 size_t slad_trained_file_shape(uint64_t shape[2], const slad_tensor *tensor);

@@ -53,8 +53,9 @@ static void set_step_values(const slad_trainer *trainer, slad_flight *flight, co
     values[SLAD_STEP_RATES + SLAD_GROUP_ADAPTERS_B] = (float)(factor * options->learning_rate * options->lora_plus);
     values[SLAD_STEP_RATES + SLAD_GROUP_HEADS] = (float)(factor * options->head_learning_rate);
     flight->step = trainer->step;
-    flight->learning_rate =
-        factor * (options->student_adapt == SLAD_ADAPT_PROBE ? options->head_learning_rate : options->learning_rate);
+    const bool beyond_heads = options->student_adapt > SLAD_ADAPT_PROBE || options->teacher_adapt == SLAD_ADAPT_LORA ||
+                              options->teacher_adapt == SLAD_ADAPT_ALL;
+    flight->learning_rate = factor * (beyond_heads ? options->learning_rate : options->head_learning_rate);
 }
 
 static size_t image_floats(const slad_trainer *trainer)
@@ -117,19 +118,22 @@ static void read_report(const slad_trainer *trainer, const slad_flight *flight, 
 {
     const slad_distillation losses = slad_losses_of(&trainer->options);
     const float *sums = flight->report;
-    const bool joint = trainer->teacher.present;
+    const bool student = trainer->student.present;
+    const bool teacher = trainer->teacher.present && trainer->options.teacher_adapt != SLAD_ADAPT_FROZEN;
+    const bool both = student && trainer->teacher.present;
     *report = (slad_step_report){
         .step = flight->step,
-        .loss_student = (double)sums[SLAD_SUM_STUDENT],
-        .loss_teacher = joint ? (double)sums[SLAD_SUM_TEACHER] : NAN,
-        .loss_kl = joint ? (double)sums[SLAD_SUM_KL] : NAN,
+        .loss_student = student ? (double)sums[SLAD_SUM_STUDENT] : NAN,
+        .loss_teacher = teacher ? (double)sums[SLAD_SUM_TEACHER] : NAN,
+        .loss_kl = both ? (double)sums[SLAD_SUM_KL] : NAN,
         .gradient_norm = (double)sums[SLAD_REPORT_NORM],
         .learning_rate = flight->learning_rate,
-        .accuracy = (double)sums[SLAD_SUM_STUDENT_RIGHT],
+        .accuracy = (double)sums[student ? SLAD_SUM_STUDENT_RIGHT : SLAD_SUM_TEACHER_RIGHT],
         .skipped = sums[SLAD_REPORT_SKIPPED] != 0.0f,
     };
-    report->loss = losses.alpha_student * report->loss_student;
-    if (joint) report->loss += losses.alpha_teacher * report->loss_teacher + losses.alpha_kl * report->loss_kl;
+    if (student) report->loss += losses.alpha_student * report->loss_student;
+    if (teacher) report->loss += losses.alpha_teacher * report->loss_teacher;
+    if (both) report->loss += losses.alpha_kl * report->loss_kl;
 }
 
 /* Waits for a step in flight and reports it; nothing happens if there is none. */
