@@ -1,4 +1,4 @@
-/* Model folders of Hugging Face: what is read and what is refused. */
+/* Models in every form: what is read and what is refused. */
 #include "tiny_model.h"
 
 static void assert_refused(scratch *own, const tiny *description, const char *first, const char *second)
@@ -82,8 +82,9 @@ static void folders_are_read_in_every_form(void **state)
         assert_int_equal(config->classes, form & 1 ? 3 : 0);
         if (form == 1) assert_string_equal(slad_hf_class_name(model, 2), "c");
         if (form == 3) assert_string_equal(slad_hf_class_name(model, 2), "2");
-        assert_non_null(slad_hf_find(model, "embeddings.mask_token"));
-        assert_null(slad_hf_find(model, "nothing"));
+        float mask[8];
+        assert_int_equal(slad_hf_read_mask(own->context, mask, model), SLAD_OK);
+        for (uint64_t k = 0; k < 8; k++) assert_true(mask[k] == value_of("embeddings.mask_token", k));
         float value = 0;
         assert_int_equal(slad_hf_read(own->context, &value, model, "nothing"), SLAD_ERROR_DATA);
         assert_message(own, "nothing");
@@ -92,6 +93,191 @@ static void folders_are_read_in_every_form(void **state)
         assert_int_equal(slad_path_remove(own->context, scratch_path(own, "model.safetensors")), SLAD_OK);
     }
     slad_hf_close(NULL);
+}
+
+static void assert_same_config(const slad_hf_config *found, const slad_hf_config *wanted)
+{
+    assert_int_equal(found->type, wanted->type);
+    assert_int_equal(found->naming, wanted->naming);
+    assert_int_equal(found->hidden_size, wanted->hidden_size);
+    assert_int_equal(found->layers, wanted->layers);
+    assert_int_equal(found->heads, wanted->heads);
+    assert_int_equal(found->mlp_size, wanted->mlp_size);
+    assert_int_equal(found->image_size, wanted->image_size);
+    assert_int_equal(found->patch_size, wanted->patch_size);
+    assert_int_equal(found->position_grid, wanted->position_grid);
+    assert_int_equal(found->registers, wanted->registers);
+    assert_int_equal(found->gated, wanted->gated);
+    assert_int_equal(found->qkv_bias, wanted->qkv_bias);
+    assert_int_equal(found->position_mode, wanted->position_mode);
+    assert_true(found->layer_norm_eps == wanted->layer_norm_eps);
+}
+
+/* Every type in every naming, values and what is deduced. */
+static void every_form_is_read(void **state)
+{
+    scratch *own = *state;
+    for (int naming = SLAD_HF_TRANSFORMERS; naming <= SLAD_HF_TIMM; naming++)
+        for (int type = SLAD_HF_DINOV2; type < SLAD_HF_TYPES; type++)
+            for (int form = 0; form < 4; form++) {
+                const bool gated = form & 1, bias = !(form & 2);
+                if (type == SLAD_HF_VIT && (gated || naming == SLAD_HF_HUB)) continue;
+                tiny description = tiny_of((slad_hf_naming)naming, (slad_hf_type)type, gated);
+                description.config.qkv_bias = bias;
+                if (naming != SLAD_HF_TRANSFORMERS && form == 1) description.prefix = "model.backbone.";
+                slad_hf_model *model = assert_read(own, &description);
+                assert_same_config(slad_hf_config_of(model), &description.config);
+                slad_hf_close(model);
+            }
+}
+
+static void single_files_are_found_in_folders(void **state)
+{
+    scratch *own = *state;
+    slad_hf_model *model = NULL;
+    tiny description = tiny_of(SLAD_HF_HUB, SLAD_HF_DINOV2, false);
+    description.file = "dinov2_vits14.safetensors";
+    slad_hf_close(assert_read(own, &description));
+    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_OK);
+    assert_values(own, model, &description);
+    assert_string_equal(slad_hf_folder(model), own->folder);
+    slad_hf_close(model);
+
+    /* a second one, unless it has the usual name */
+    description.file = "other.safetensors";
+    write_tensors(own, &description);
+    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_ERROR_DATA);
+    assert_message(own, "several safetensors files");
+    description = tiny_of(SLAD_HF_TIMM, SLAD_HF_DINOV2_WITH_REGISTERS, false);
+    write_tensors(own, &description);
+    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_OK);
+    assert_int_equal(slad_hf_config_of(model)->naming, SLAD_HF_TIMM);
+    slad_hf_close(model);
+
+    /* timm's own config.json */
+    static const char text[] = "{\"architecture\":\"vit_small_patch14_reg4_dinov2\",\"num_classes\":0}";
+    assert_int_equal(slad_file_write_all(own->context, scratch_path(own, "config.json"), text, strlen(text)), SLAD_OK);
+    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_OK);
+    assert_values(own, model, &description);
+    slad_hf_close(model);
+}
+
+/* A position table without a row for the class token is timm's only. */
+static void single_files_must_be_whole(void **state)
+{
+    static const struct {
+        slad_hf_naming naming;
+        slad_hf_type type;
+        const char *without, *resized;
+        size_t axis;
+        const char *first, *second;
+    } cases[] = {
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "patch_embed.proj.weight", NULL, 0, "\"patch_embed.proj.weight\" is missing",
+         "config.json"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "patch_embed.proj.weight", 0, "[65, 3, 2, 2]", "heads of 64"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "patch_embed.proj.weight", 1, "[64, 4, 2, 2]", "[width, 3, patch, patch]"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "patch_embed.proj.weight", 2, "[64, 3, 3, 2]", "[width, 3, patch, patch]"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "pos_embed", 1, "\"pos_embed\" is [1, 11, 64]", "grid * grid"},
+        {SLAD_HF_TIMM, SLAD_HF_DINOV2_WITH_REGISTERS, NULL, "pos_embed", 2, "\"pos_embed\" is [1, 9, 65]", "ask for"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "pos_embed", NULL, 0, "\"pos_embed\" is missing", "naming"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "cls_token", NULL, 0, "\"cls_token\" is missing", "layers"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "norm.weight", NULL, 0, "\"norm.weight\" is missing", "layers"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.0.norm1.weight", NULL, 0, "\"blocks.0.norm1.weight\"", "no layer"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.1.norm1.weight", NULL, 0, "\"blocks.1.", "a layer is missing"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.1.attn.qkv.bias", NULL, 0, "\"blocks.1.attn.qkv.bias\" is missing",
+         "layers"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "blocks.1.attn.qkv.weight", 0, "[193, 64]", "[192, 64]"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.0.ls1.gamma", NULL, 0, "ls2.gamma", "no encoder"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.1.ls1.gamma", NULL, 0, "\"blocks.1.ls1.gamma\" is missing", "layers"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "blocks.0.mlp.fc1.weight", 0, "fc1.weight\" is [257, 64]",
+         "fc2.weight\" is [64, 256]"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "blocks.1.mlp.fc2.weight", 1, "[64, 257]", "[64, 256]"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2_WITH_REGISTERS, NULL, "register_tokens", 2, "[1, 4, 65]", "[1, 4, 64]"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2_WITH_REGISTERS, "blocks.0.ls1.gamma", NULL, 0, "ls1.gamma\" is missing",
+         "registers"},
+        {SLAD_HF_TIMM, SLAD_HF_DINOV2, NULL, "blocks.1.norm2.bias", 0, "[65]", "[64]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny description = tiny_of(cases[i].naming, cases[i].type, false);
+        description.without = cases[i].without;
+        description.resized = cases[i].resized;
+        description.resized_axis = cases[i].axis;
+        assert_refused(*state, &description, cases[i].first, cases[i].second);
+        assert_refused(*state, &description, cases[i].first, "model.safetensors");
+    }
+}
+
+static void single_files_hold_one_encoder_of_a_known_kind(void **state)
+{
+    static const struct {
+        slad_hf_naming naming;
+        bool gated;
+        const char *extra, *message;
+    } cases[] = {
+        {SLAD_HF_TIMM, false, "blocks.0.attn.q_norm.weight", "no encoder that slad knows"},
+        {SLAD_HF_TIMM, false, "fc_norm.weight", "no encoder that slad knows"},
+        {SLAD_HF_TIMM, false, "norm_pre.weight", "no encoder that slad knows"},
+        {SLAD_HF_HUB, false, "blocks.0.0.norm1.weight", "no encoder that slad knows"},
+        {SLAD_HF_HUB, false, "blocks.2.norm1.bias", "a layer is missing"},
+        {SLAD_HF_HUB, false, "teacher.patch_embed.proj.weight", "several encoders"},
+        {SLAD_HF_HUB, true, "reg_token", "a file has one naming"},
+        {SLAD_HF_HUB, false, "register_tokens", "[1, registers, 64]"},
+        {SLAD_HF_TIMM, true, "blocks.0.mlp.w12.weight", "w12"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny description = tiny_of(cases[i].naming, SLAD_HF_DINOV2, cases[i].gated);
+        description.extra = cases[i].extra;
+        assert_refused(*state, &description, cases[i].message, cases[i].extra);
+    }
+    tiny description = tiny_of(SLAD_HF_HUB, SLAD_HF_DINOV2, true);
+    description.config.mlp_size = 192; /* between the ratios 4 and 5 */
+    assert_refused(*state, &description, "mlp_ratio", "w12.weight");
+    description = tiny_of(SLAD_HF_HUB, SLAD_HF_DINOV2, false);
+    description.mistyped = "blocks.1.attn.qkv.weight";
+    assert_refused(*state, &description, "blocks.1.attn.qkv.weight\" is I64", "F32");
+    description = tiny_of(SLAD_HF_TIMM, SLAD_HF_DINOV2, false);
+    description.extra = "head.weight"; /* is not part of the encoder */
+    slad_hf_close(assert_read(*state, &description));
+}
+
+static void types_contradict_their_tensors(void **state)
+{
+    static const struct {
+        slad_hf_type type;
+        const char *field, *value, *first, *second;
+    } cases[] = {
+        {SLAD_HF_DINOV2_WITH_REGISTERS, "num_register_tokens", "5", "\"num_register_tokens\"", "[1, 4, 64]"},
+        {SLAD_HF_DINOV2_WITH_REGISTERS, "num_register_tokens", "0", "\"num_register_tokens\"", "config.json"},
+        {SLAD_HF_DINOV2_WITH_REGISTERS, "use_swiglu_ffn", "true", "weights_in", "missing"},
+        {SLAD_HF_DINOV2_WITH_REGISTERS, "model_type", "\"vit\"", "layernorm_before", "missing"},
+        {SLAD_HF_VIT, "intermediate_size", "128", "\"intermediate_size\"", "intermediate.dense.weight\" is [96, 64]"},
+        {SLAD_HF_VIT, "model_type", "\"dinov2\"", "norm1.weight", "missing"},
+        {SLAD_HF_DINOV2, "model_type", "\"dinov2_with_registers\"", "register_tokens", "missing"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny description = tiny_of(SLAD_HF_TRANSFORMERS, cases[i].type, false);
+        description.replaced_field = cases[i].field;
+        description.replacement = cases[i].value;
+        assert_refused(*state, &description, cases[i].first, cases[i].second);
+    }
+}
+
+/* A classifier of vit reads the class token alone. */
+static void classifiers_have_the_width_of_their_type(void **state)
+{
+    for (int type = SLAD_HF_DINOV2; type < SLAD_HF_TYPES; type++) {
+        tiny description = tiny_of(SLAD_HF_TRANSFORMERS, (slad_hf_type)type, false);
+        char prefix[SLAD_HF_NAME_SIZE];
+        (void)snprintf(prefix, sizeof prefix, "%s.", slad_hf_type_name((slad_hf_type)type));
+        description.prefix = prefix;
+        description.classifier = true;
+        slad_hf_model *model = assert_read(*state, &description);
+        assert_int_equal(slad_hf_config_of(model)->classes, 3);
+        slad_hf_close(model);
+        description.resized = "classifier.weight";
+        description.resized_axis = 1;
+        assert_refused(*state, &description, type == SLAD_HF_VIT ? "[3, 65]" : "[3, 129]", "\"hidden_size\" 64");
+    }
 }
 
 static void missing_fields_have_the_defaults_of_transformers(void **state)
@@ -175,12 +361,12 @@ static void unsupported_configurations_are_refused(void **state)
     static const struct {
         const char *field, *value, *message;
     } cases[] = {
-        {"model_type", "\"vit\"", "\"dinov2\""},
-        {"model_type", "\"dinov2_with_registers\"", "not supported"},
+        {"model_type", "\"beit\"", "\"dinov2\""},
+        {"model_type", "\"dinov2_with_register\"", "not supported"},
         {"model_type", NULL, "\"model_type\" is missing"},
         {"model_type", "7", "must be a string"},
         {"hidden_act", "\"relu\"", "\"gelu\""},
-        {"use_swiglu_ffn", "true", "use_swiglu_ffn"},
+        {"use_swiglu_ffn", "1", "use_swiglu_ffn"},
         {"quantization_config", "{}", "quantization_config"},
         {"num_channels", "1", "num_channels"},
         {"hidden_size", "9", "multiple of \"num_attention_heads\""},
@@ -194,6 +380,9 @@ static void unsupported_configurations_are_refused(void **state)
         {"patch_size", "29", "image_size"},
         {"image_size", "[28, 28]", "image_size"},
         {"layer_norm_eps", "-1", "layer_norm_eps"},
+        {"layer_norm_eps", "1.5", "layer_norm_eps"},
+        {"layer_norm_eps", "\"1e-6\"", "layer_norm_eps"},
+        {"slad_pos_embed", "\"auto\"", "slad_pos_embed"},
         {"qkv_bias", "1", "true or false"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -339,6 +528,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slots_are_those_of_transformers),
         WITH_SCRATCH(folders_are_read_in_every_form),
+        WITH_SCRATCH(every_form_is_read),
+        WITH_SCRATCH(single_files_are_found_in_folders),
+        WITH_SCRATCH(single_files_must_be_whole),
+        WITH_SCRATCH(single_files_hold_one_encoder_of_a_known_kind),
+        WITH_SCRATCH(types_contradict_their_tensors),
+        WITH_SCRATCH(classifiers_have_the_width_of_their_type),
         WITH_SCRATCH(missing_fields_have_the_defaults_of_transformers),
         WITH_SCRATCH(other_position_grids_are_used),
         WITH_SCRATCH(contradictions_name_field_and_tensor),

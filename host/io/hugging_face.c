@@ -1,4 +1,4 @@
-/* Opening a model folder: its files, the tensors in them, and whether they are what config.json says. */
+/* Opening a model: its files, and the tensors in them. */
 #include "base/files.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 16 << 20, FILE_COUNT_LIMIT = 256, CLASS_LIMIT = 1000000, SHAPE_TEXT = 128 };
+enum { CONFIG_LIMIT = 16 << 20, FILE_COUNT_LIMIT = 256 };
 
-static const char prefix[] = "dinov2.";
+static const char config_name[] = "config.json";
 static const char whole_name[] = "model.safetensors";
 static const char index_name[] = "model.safetensors.index.json";
 
@@ -69,14 +69,22 @@ cleanup:
     return status;
 }
 
-static slad_status open_files(slad_context *context, slad_hf_model *model)
+static slad_status allocate_files(slad_context *context, slad_hf_model *model)
 {
     slad_status status = SLAD_OK;
-    char *path = NULL;
     SLAD_TRY(
         slad_allocate(context, &model->files, FILE_COUNT_LIMIT, sizeof(slad_safetensors *), "the files of a model"));
     SLAD_TRY(slad_allocate(context, &model->file_names, FILE_COUNT_LIMIT, sizeof *model->file_names,
                            "the files of a model"));
+cleanup:
+    return status;
+}
+
+static slad_status open_files(slad_context *context, slad_hf_model *model)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    SLAD_TRY(allocate_files(context, model));
     SLAD_TRY(slad_path_join(context, &path, model->folder, whole_name));
     if (slad_path_look(path) != SLAD_PATH_MISSING) {
         SLAD_TRY(open_file(context, model, whole_name));
@@ -94,8 +102,7 @@ cleanup:
     return status;
 }
 
-/* A tensor by its full name, with the file that holds it. */
-static const slad_safetensor *find_full(const slad_hf_model *model, slad_safetensors **file, const char *name)
+const slad_safetensor *slad_hf_find_full(const slad_hf_model *model, slad_safetensors **file, const char *name)
 {
     *file = model->files[0];
     if (model->index) {
@@ -105,161 +112,70 @@ static const slad_safetensor *find_full(const slad_hf_model *model, slad_safeten
     return *file ? slad_safetensors_find(*file, name) : NULL;
 }
 
-/* A tensor by its name without prefix. */
-static const slad_safetensor *find(const slad_hf_model *model, slad_safetensors **file, const char *name)
+const slad_safetensor *slad_hf_find(const slad_hf_model *model, slad_safetensors **file, const char *name)
 {
-    char full[SLAD_HF_NAME_SIZE + sizeof prefix];
-    const bool in_head = strncmp(name, "classifier.", 11) == 0;
-    const int length = snprintf(full, sizeof full, "%s%s", model->prefixed && !in_head ? prefix : "", name);
+    char full[2 * SLAD_HF_NAME_SIZE];
+    const bool in_head = model->config.naming == SLAD_HF_TRANSFORMERS && strncmp(name, "classifier.", 11) == 0;
+    const int length = snprintf(full, sizeof full, "%s%s", in_head ? "" : model->prefix, name);
     if (length < 0 || (size_t)length >= sizeof full) return NULL;
-    return find_full(model, file, full);
+    return slad_hf_find_full(model, file, full);
 }
 
-static bool same_shape(const slad_safetensor *tensor, const uint64_t *shape, size_t rank)
-{
-    return tensor->rank == rank && memcmp(tensor->shape, shape, rank * sizeof *shape) == 0;
-}
-
-static slad_status check_type(slad_context *context, const slad_safetensor *tensor, const slad_safetensors *file)
+/* The name of the one safetensors file of a folder, model.safetensors if that is there. The caller releases. */
+static slad_status only_file(slad_context *context, char **name, const char *folder)
 {
     slad_status status = SLAD_OK;
-    SLAD_FAIL_IF(tensor->type != SLAD_SAFETENSORS_F32 && tensor->type != SLAD_SAFETENSORS_F16 &&
-                     tensor->type != SLAD_SAFETENSORS_BF16,
-                 SLAD_ERROR_DATA, "%s: tensor \"%s\" is %s; weights must be F32, F16 or BF16, convert the model",
-                 slad_safetensors_path(file), tensor->name, tensor->type_name);
-cleanup:
-    return status;
-}
-
-static uint32_t square_root(uint64_t square)
-{
-    uint64_t root = 0;
-    while (root * root < square) root++;
-    return (uint32_t)root;
-}
-
-/* The position table may have been made for another image size than config.json says; any square grid will do. */
-static slad_status take_position_grid(slad_context *context, slad_hf_model *model)
-{
-    slad_status status = SLAD_OK;
-    slad_safetensors *file = NULL;
-    slad_hf_config *config = &model->config;
-    const slad_safetensor *table = find(model, &file, "embeddings.position_embeddings");
-    if (!table || table->rank != 3) return SLAD_OK; /* the check of all tensors reports that */
-    char text[SHAPE_TEXT];
-    slad_safetensors_shape_text(text, sizeof text, table->shape, table->rank);
-    const uint64_t patches = table->shape[1] > 0 ? table->shape[1] - 1 : 0;
-    const uint32_t grid = patches <= (uint64_t)1 << 32 ? square_root(patches) : 0;
-    SLAD_FAIL_IF(patches == 0 || (uint64_t)grid * grid != patches, SLAD_ERROR_DATA,
-                 "%s: tensor \"%s\" is %s, but \"image_size\" %u and \"patch_size\" %u of config.json ask for [1, 1 + "
-                 "%u * %u, %u], or another square grid",
-                 slad_safetensors_path(file), table->name, text, config->image_size, config->patch_size,
-                 config->position_grid, config->position_grid, config->hidden_size);
-    if (grid != config->position_grid) {
-        slad_log(context, SLAD_LOG_INFO,
-                 "%s: \"image_size\" %u and \"patch_size\" %u mean a grid of %u x %u, but the position table is %u x "
-                 "%u, which is used",
-                 model->config_path, config->image_size, config->patch_size, config->position_grid,
-                 config->position_grid, grid, grid);
+    slad_directory directory = {0};
+    const char *found = NULL;
+    bool certain = true;
+    SLAD_TRY(slad_directory_read(context, &directory, folder));
+    for (size_t i = 0; i < directory.count; i++) {
+        const slad_directory_entry *entry = &directory.entries[i];
+        const size_t length = strlen(entry->name), ending = sizeof ".safetensors" - 1;
+        if (entry->kind != SLAD_PATH_FILE || length <= ending) continue;
+        if (strcmp(entry->name + length - ending, ".safetensors") != 0) continue;
+        certain = !found || strcmp(entry->name, whole_name) == 0;
+        found = certain || strcmp(found, whole_name) != 0 ? entry->name : found;
+        if (strcmp(found, whole_name) == 0) certain = true;
     }
-    config->position_grid = grid;
+    SLAD_FAIL_IF(!found, SLAD_ERROR_DATA,
+                 "%s: has no %s, and no safetensors file either; give the folder of a model, or a single file in the "
+                 "naming of facebookresearch/dinov2 or timm",
+                 folder, config_name);
+    SLAD_FAIL_IF(!certain, SLAD_ERROR_DATA, "%s: has no %s, but several safetensors files; give one of them by name",
+                 folder, config_name);
+    SLAD_TRY(slad_duplicate(context, name, found));
 cleanup:
+    slad_directory_free(&directory);
     return status;
 }
 
-static slad_status check_slot(slad_context *context, const slad_hf_model *model, const slad_hf_slot *slot)
+static slad_status open_single(slad_context *context, slad_hf_model *model, const char *path)
 {
     slad_status status = SLAD_OK;
-    slad_safetensors *file = NULL;
-    const slad_safetensor *tensor = find(model, &file, slot->name);
-    const bool in_layer = strncmp(slot->name, "encoder.layer.", 14) == 0;
-    SLAD_FAIL_IF(!tensor && in_layer, SLAD_ERROR_DATA,
-                 "%s: tensor \"%s\" is missing, but \"num_hidden_layers\" of config.json is %u%s", model->folder,
-                 slot->name, model->config.layers,
-                 strstr(slot->name, "bias") && strstr(slot->name, "attention.attention") ? " and \"qkv_bias\" is true"
-                                                                                         : "");
-    SLAD_FAIL_IF(!tensor, SLAD_ERROR_DATA, "%s: tensor \"%s\" is missing; a model of type \"dinov2\" has it",
-                 model->folder, slot->name);
-    char found[SHAPE_TEXT], wanted[SHAPE_TEXT];
-    slad_safetensors_shape_text(found, sizeof found, tensor->shape, tensor->rank);
-    slad_safetensors_shape_text(wanted, sizeof wanted, slot->shape, slot->rank);
-    SLAD_FAIL_IF(!same_shape(tensor, slot->shape, slot->rank), SLAD_ERROR_DATA,
-                 "%s: tensor \"%s\" is %s, but %s of config.json ask for %s; the two belong to different models",
-                 slad_safetensors_path(file), tensor->name, found, slot->fields, wanted);
-    SLAD_TRY(check_type(context, tensor, file));
+    slad_release(model->config_path);
+    model->config_path = NULL;
+    SLAD_TRY(slad_duplicate(context, &model->config_path, path));
+    SLAD_TRY(allocate_files(context, model));
+    SLAD_TRY(slad_duplicate(context, &model->file_names[0], path));
+    SLAD_TRY(slad_safetensors_open(context, &model->files[0], path));
+    model->file_count = 1;
+    SLAD_TRY(slad_checkpoint_take(context, model));
 cleanup:
+    if (status != SLAD_OK && model->file_count == 0 && model->file_names) slad_release(model->file_names[0]);
     return status;
 }
 
-/* A layer too many is a contradiction; anything else that is not known is not used. */
-static slad_status check_extra(slad_context *context, const slad_hf_model *model)
+static slad_status open_single_inside(slad_context *context, slad_hf_model *model)
 {
     slad_status status = SLAD_OK;
-    for (size_t f = 0; f < model->file_count; f++) {
-        const slad_safetensors *file = model->files[f];
-        for (size_t i = 0; i < slad_safetensors_count(file); i++) {
-            const char *name = slad_safetensors_at(file, i)->name;
-            const bool prefixed = strncmp(name, prefix, sizeof prefix - 1) == 0;
-            int64_t layer = -1;
-            const bool known = slad_hf_name_is_known(prefixed ? name + sizeof prefix - 1 : name, &layer);
-            SLAD_FAIL_IF(known && prefixed == model->prefixed && layer >= model->config.layers, SLAD_ERROR_DATA,
-                         "%s: tensor \"%s\" exists, but \"num_hidden_layers\" of config.json is %u; the two belong to "
-                         "different models",
-                         slad_safetensors_path(file), name, model->config.layers);
-            const bool head = strcmp(name, "classifier.weight") == 0 || strcmp(name, "classifier.bias") == 0;
-            if (!head && !(known && prefixed == model->prefixed))
-                slad_log(context, SLAD_LOG_DEBUG, "%s: tensor \"%s\" is not used", slad_safetensors_path(file), name);
-        }
-    }
+    char *name = NULL, *path = NULL;
+    SLAD_TRY(only_file(context, &name, model->folder));
+    SLAD_TRY(slad_path_join(context, &path, model->folder, name));
+    SLAD_TRY(open_single(context, model, path));
 cleanup:
-    return status;
-}
-
-static slad_status take_classifier(slad_context *context, slad_hf_model *model)
-{
-    slad_status status = SLAD_OK;
-    slad_safetensors *file = NULL, *bias_file = NULL;
-    const slad_safetensor *weight = find(model, &file, "classifier.weight");
-    const slad_safetensor *bias = find(model, &bias_file, "classifier.bias");
-    if (!weight && !bias) return SLAD_OK;
-    SLAD_FAIL_IF(!weight || !bias, SLAD_ERROR_DATA, "%s: tensor \"classifier.%s\" is missing beside \"classifier.%s\"",
-                 model->folder, weight ? "bias" : "weight", weight ? "weight" : "bias");
-    char text[SHAPE_TEXT];
-    slad_safetensors_shape_text(text, sizeof text, weight->shape, weight->rank);
-    const uint64_t features = 2 * (uint64_t)model->config.hidden_size;
-    SLAD_FAIL_IF(
-        weight->rank != 2 || weight->shape[1] != features || weight->shape[0] == 0 || weight->shape[0] > CLASS_LIMIT,
-        SLAD_ERROR_DATA,
-        "%s: tensor \"classifier.weight\" is %s, but \"hidden_size\" %u of config.json asks for [classes, %llu]",
-        slad_safetensors_path(file), text, model->config.hidden_size, (unsigned long long)features);
-    SLAD_FAIL_IF(
-        !same_shape(bias, weight->shape, 1), SLAD_ERROR_DATA,
-        "%s: tensor \"classifier.bias\" must have one value for each of the %llu rows of \"classifier.weight\"",
-        slad_safetensors_path(bias_file), (unsigned long long)weight->shape[0]);
-    SLAD_TRY(check_type(context, weight, file));
-    SLAD_TRY(check_type(context, bias, bias_file));
-    model->config.classes = (uint32_t)weight->shape[0];
-    SLAD_TRY(slad_hf_take_classes(context, model));
-cleanup:
-    return status;
-}
-
-static slad_status check_tensors(slad_context *context, slad_hf_model *model)
-{
-    slad_status status = SLAD_OK;
-    slad_safetensors *file = NULL;
-    model->prefixed = !find_full(model, &file, "embeddings.cls_token") &&
-                      find_full(model, &file, "dinov2.embeddings.cls_token") != NULL;
-    SLAD_TRY(take_position_grid(context, model));
-    const size_t count = slad_hf_slot_count(&model->config);
-    for (size_t i = 0; i < count; i++) {
-        slad_hf_slot slot;
-        slad_hf_slot_at(&slot, &model->config, i);
-        SLAD_TRY(check_slot(context, model, &slot));
-    }
-    SLAD_TRY(take_classifier(context, model));
-    SLAD_TRY(check_extra(context, model));
-cleanup:
+    slad_release(path);
+    slad_release(name);
     return status;
 }
 
@@ -276,20 +192,45 @@ cleanup:
     return status;
 }
 
-slad_status slad_hf_open(slad_context *context, slad_hf_model **out, const char *folder)
+/* timm keeps a config.json of its own beside its files: it has "architecture" and no "model_type". */
+static bool is_of_timm(const slad_hf_model *model)
+{
+    return !cJSON_GetObjectItemCaseSensitive(model->json, "model_type") &&
+           cJSON_IsString(cJSON_GetObjectItemCaseSensitive(model->json, "architecture"));
+}
+
+static slad_status open_folder(slad_context *context, slad_hf_model *model)
+{
+    slad_status status = SLAD_OK;
+    SLAD_TRY(slad_path_join(context, &model->config_path, model->folder, config_name));
+    if (slad_path_look(model->config_path) == SLAD_PATH_MISSING) return open_single_inside(context, model);
+    SLAD_TRY(read_config(context, model));
+    if (is_of_timm(model)) {
+        cJSON_Delete(model->json);
+        cJSON_Delete(model->verbatim);
+        model->json = model->verbatim = NULL;
+        return open_single_inside(context, model);
+    }
+    SLAD_TRY(slad_hf_take_config(context, model));
+    SLAD_TRY(open_files(context, model));
+    SLAD_TRY(slad_hf_check_tensors(context, model));
+cleanup:
+    return status;
+}
+
+slad_status slad_hf_open(slad_context *context, slad_hf_model **out, const char *path)
 {
     slad_status status = SLAD_OK;
     slad_hf_model *model = NULL;
+    const slad_path_kind kind = slad_path_look(path);
     *out = NULL;
-    SLAD_TRY(slad_allocate(context, &model, 1, sizeof *model, "a model folder"));
-    SLAD_TRY(slad_duplicate(context, &model->folder, folder));
-    SLAD_TRY(slad_path_join(context, &model->config_path, folder, "config.json"));
-    SLAD_FAIL_IF(slad_path_look(folder) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
-                 "%s: is not a folder; give the folder with config.json and %s of a model", folder, whole_name);
-    SLAD_TRY(read_config(context, model));
-    SLAD_TRY(slad_hf_take_config(context, model));
-    SLAD_TRY(open_files(context, model));
-    SLAD_TRY(check_tensors(context, model));
+    SLAD_FAIL_IF(kind != SLAD_PATH_DIRECTORY && kind != SLAD_PATH_FILE, SLAD_ERROR_DATA,
+                 "%s: is not a folder, and no file; give the folder with config.json and %s of a model, or a "
+                 "safetensors file in the naming of facebookresearch/dinov2 or timm",
+                 path, whole_name);
+    SLAD_TRY(slad_allocate(context, &model, 1, sizeof *model, "a model"));
+    SLAD_TRY(slad_duplicate(context, &model->folder, path));
+    SLAD_TRY(kind == SLAD_PATH_FILE ? open_single(context, model, path) : open_folder(context, model));
     *out = model;
     model = NULL;
 cleanup:
@@ -311,6 +252,7 @@ void slad_hf_close(slad_hf_model *model)
     cJSON_Delete(model->index);
     cJSON_Delete(model->verbatim);
     cJSON_Delete(model->json);
+    slad_release(model->prefix);
     slad_release(model->config_path);
     slad_release(model->folder);
     slad_release(model);
@@ -331,19 +273,49 @@ const char *slad_hf_class_name(const slad_hf_model *model, uint32_t class_index)
     return model->class_names[class_index];
 }
 
-const slad_safetensor *slad_hf_find(const slad_hf_model *model, const char *name)
+/* A slot of a single file: q, k and v are rows of one tensor; a position table without a row for the class token, whose
+ * position timm has added to the token itself, gets one of zeros. */
+static slad_status read_own(slad_context *context, float *destination, const slad_hf_model *model,
+                            const slad_hf_slot *slot)
 {
+    slad_status status = SLAD_OK;
     slad_safetensors *file = NULL;
-    return find(model, &file, name);
+    slad_hf_slot own;
+    uint64_t first = 0, lead = 0;
+    slad_checkpoint_slot(&own, &model->config, slot);
+    const slad_safetensor *tensor = slad_hf_find(model, &file, own.name);
+    SLAD_FAIL_IF(!tensor, SLAD_ERROR_DATA, "%s: tensor \"%s\" is missing", model->folder, own.name);
+    if (slot->role == SLAD_HF_POSITION) lead = slot->elements - tensor->elements;
+    if (slot->role == SLAD_HF_KEY_WEIGHT || slot->role == SLAD_HF_KEY_BIAS) first = slot->elements;
+    if (slot->role == SLAD_HF_VALUE_WEIGHT || slot->role == SLAD_HF_VALUE_BIAS) first = 2 * slot->elements;
+    memset(destination, 0, (size_t)lead * sizeof *destination);
+    SLAD_TRY(slad_safetensors_read_float(context, destination + lead, file, tensor, first, slot->elements - lead));
+cleanup:
+    return status;
 }
 
 slad_status slad_hf_read(slad_context *context, float *destination, const slad_hf_model *model, const char *name)
 {
     slad_status status = SLAD_OK;
     slad_safetensors *file = NULL;
-    const slad_safetensor *tensor = find(model, &file, name);
+    slad_hf_slot slot;
+    if (model->config.naming != SLAD_HF_TRANSFORMERS && slad_hf_slot_named(&slot, &model->config, name))
+        return read_own(context, destination, model, &slot);
+    const slad_safetensor *tensor =
+        model->config.naming == SLAD_HF_TRANSFORMERS ? slad_hf_find(model, &file, name) : NULL;
     SLAD_FAIL_IF(!tensor, SLAD_ERROR_DATA, "%s: tensor \"%s\" is missing", model->folder, name);
     SLAD_TRY(slad_safetensors_read_float(context, destination, file, tensor, 0, tensor->elements));
 cleanup:
     return status;
+}
+
+slad_status slad_hf_read_mask(slad_context *context, float *destination, const slad_hf_model *model)
+{
+    slad_safetensors *file = NULL;
+    const bool own = model->config.naming != SLAD_HF_TRANSFORMERS;
+    const slad_safetensor *mask = slad_hf_find(model, &file, own ? "mask_token" : "embeddings.mask_token");
+    if (mask && mask->elements == model->config.hidden_size)
+        return slad_safetensors_read_float(context, destination, file, mask, 0, mask->elements);
+    memset(destination, 0, model->config.hidden_size * sizeof *destination);
+    return SLAD_OK;
 }

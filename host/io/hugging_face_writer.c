@@ -1,4 +1,4 @@
-/* Writing a student as a folder that transformers loads as Dinov2ForImageClassification. */
+/* Writing a student as a folder that transformers loads as ...ForImageClassification. */
 #include "base/files.h"
 #include "base/json.h"
 #include "base/json_scan.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FULL_NAME_SIZE = SLAD_HF_NAME_SIZE + 8 };
+enum { FULL_NAME_SIZE = SLAD_HF_NAME_SIZE + 32 };
 
 /* A tensor of the file: the slot's name is the one without prefix. */
 typedef struct student_tensor {
@@ -68,27 +68,79 @@ static bool add_labels(cJSON *json, const slad_hf_student *student)
     return added && set_field(json, "num_labels", cJSON_CreateNumber(student->class_count));
 }
 
+/* The fields of a single file, which has no config.json. Ratios and the like are text, since readers in Python tell 1.0
+ * from 1. */
+static cJSON *describe(const slad_hf_config *config)
+{
+    const bool vit = config->type == SLAD_HF_VIT;
+    char epsilon[32];
+    cJSON *json = cJSON_CreateObject();
+    (void)snprintf(epsilon, sizeof epsilon, "%g", config->layer_norm_eps);
+    bool added = json && cJSON_AddStringToObject(json, "model_type", slad_hf_type_name(config->type)) &&
+                 cJSON_AddNumberToObject(json, "hidden_size", config->hidden_size) &&
+                 cJSON_AddNumberToObject(json, "num_hidden_layers", config->layers) &&
+                 cJSON_AddNumberToObject(json, "num_attention_heads", config->heads) &&
+                 cJSON_AddNumberToObject(json, vit ? "intermediate_size" : "mlp_ratio",
+                                         vit ? config->mlp_size : config->mlp_ratio) &&
+                 cJSON_AddStringToObject(json, "hidden_act", "gelu") &&
+                 cJSON_AddNumberToObject(json, "image_size", config->image_size) &&
+                 cJSON_AddNumberToObject(json, "patch_size", config->patch_size) &&
+                 cJSON_AddNumberToObject(json, "num_channels", config->channels) &&
+                 cJSON_AddBoolToObject(json, "qkv_bias", config->qkv_bias) &&
+                 cJSON_AddRawToObject(json, "layer_norm_eps", epsilon);
+    if (added && !vit)
+        added = cJSON_AddBoolToObject(json, "use_swiglu_ffn", config->gated) &&
+                cJSON_AddRawToObject(json, "layerscale_value", "1.0");
+    if (added && config->registers) added = cJSON_AddNumberToObject(json, "num_register_tokens", config->registers);
+    if (added) return json;
+    cJSON_Delete(json);
+    return NULL;
+}
+
+/* Says how positions were resized in training where that is not what transformers does; the source's word for it, if it
+ * has one, is replaced. */
+static bool set_position_mode(slad_context *context, cJSON *json, const slad_hf_student *student, const char *folder)
+{
+    const slad_hf_config *config = &student->source->config;
+    const slad_position_mode owner = slad_hf_transformers_mode(config->type);
+    const slad_position_mode mode =
+        student->position_mode == SLAD_POSITION_AUTO ? config->position_mode : student->position_mode;
+    cJSON_DeleteItemFromObjectCaseSensitive(json, SLAD_HF_MODE_FIELD);
+    if (mode == owner) return true;
+    slad_log(context, SLAD_LOG_INFO,
+             "%s: positions are resized by the rule \"%s\", as config.json says for slad; transformers has \"%s\" for "
+             "this type, so that its logits differ a little where the grid is not the table's own; --pos-embed %s "
+             "trains with that",
+             folder, slad_hf_mode_name(mode), slad_hf_mode_name(owner), slad_hf_mode_name(owner));
+    return cJSON_AddStringToObject(json, SLAD_HF_MODE_FIELD, slad_hf_mode_name(mode)) != NULL;
+}
+
+/* What the student's classifier, and its tensors, make of the source's fields. */
+static bool change_fields(slad_context *context, cJSON *json, const slad_hf_student *student, const char *folder)
+{
+    const slad_hf_config *config = &student->source->config;
+    const char *const architectures[] = {slad_hf_architecture(config->type)};
+    /* What describes the source's head or its files would be wrong for the student. */
+    cJSON_DeleteItemFromObjectCaseSensitive(json, "problem_type");
+    cJSON_DeleteItemFromObjectCaseSensitive(json, "auto_map");
+    cJSON_DeleteItemFromObjectCaseSensitive(json, "dtype");
+    if (!set_field(json, "architectures", cJSON_CreateStringArray(architectures, 1)) || !add_labels(json, student) ||
+        !set_field(json, "torch_dtype", cJSON_CreateString("float32")) ||
+        !set_position_mode(context, json, student, folder))
+        return false;
+    /* transformers gives the position table the size that this field says. */
+    return config->position_grid == config->image_size / config->patch_size ||
+           set_field(json, "image_size", cJSON_CreateNumber((double)config->position_grid * config->patch_size));
+}
+
 static slad_status write_config(slad_context *context, const char *folder, const slad_hf_student *student)
 {
     slad_status status = SLAD_OK;
     char *path = NULL;
-    const slad_hf_config *config = &student->source->config;
-    cJSON *json = cJSON_Duplicate(student->source->verbatim, true);
-    static const char *const architectures[] = {"Dinov2ForImageClassification"};
-    bool added = json && set_field(json, "architectures", cJSON_CreateStringArray(architectures, 1)) &&
-                 add_labels(json, student);
-    if (added) {
-        /* What describes the source's head or its files would be wrong for the student. */
-        cJSON_DeleteItemFromObjectCaseSensitive(json, "problem_type");
-        cJSON_DeleteItemFromObjectCaseSensitive(json, "auto_map");
-        cJSON_DeleteItemFromObjectCaseSensitive(json, "dtype");
-        added = set_field(json, "torch_dtype", cJSON_CreateString("float32"));
-    }
-    if (added && config->position_grid != config->image_size / config->patch_size) {
-        /* transformers gives the position table the size that this field says. */
-        added = set_field(json, "image_size", cJSON_CreateNumber((double)config->position_grid * config->patch_size));
-    }
-    SLAD_FAIL_IF(!added, SLAD_ERROR_OUT_OF_MEMORY, "%s: no host memory for config.json", folder);
+    const slad_hf_model *source = student->source;
+    cJSON *json = source->verbatim ? cJSON_Duplicate(source->verbatim, true) : describe(&source->config);
+    SLAD_FAIL_IF(!json || !change_fields(context, json, student, folder), SLAD_ERROR_OUT_OF_MEMORY,
+                 "%s: no host memory for config.json", folder);
     SLAD_TRY(slad_path_join(context, &path, folder, "config.json"));
     SLAD_TRY(slad_json_write(context, path, json));
 cleanup:
@@ -116,11 +168,12 @@ static slad_status list_tensors(slad_context *context, student_tensor **out, siz
     size_t used = slots;
     if (config->use_mask_token) set_tensor(&tensors[used++], "embeddings.mask_token", 2, 1, config->hidden_size);
     for (size_t i = 0; i < used; i++)
-        (void)snprintf(tensors[i].full_name, sizeof tensors[i].full_name, "dinov2.%s", tensors[i].slot.name);
+        (void)snprintf(tensors[i].full_name, sizeof tensors[i].full_name, "%s.%s", slad_hf_type_name(config->type),
+                       tensors[i].slot.name);
     for (size_t i = 0; i < 2; i++) {
         static const char *const names[] = {"classifier.weight", "classifier.bias"};
         student_tensor *tensor = &tensors[used++];
-        set_tensor(tensor, names[i], 2 - i, student->class_count, i == 0 ? 2 * (uint64_t)config->hidden_size : 1);
+        set_tensor(tensor, names[i], 2 - i, student->class_count, i == 0 ? slad_hf_classifier_features(config) : 1);
         (void)snprintf(tensor->full_name, sizeof tensor->full_name, "%s", names[i]);
     }
     *count = used;
@@ -132,10 +185,7 @@ static slad_status fill(slad_context *context, float *values, const slad_hf_stud
 {
     if (strcmp(slot->name, "embeddings.mask_token") != 0)
         return student->fill(context, values, slot->name, slot->elements, student->user);
-    const slad_safetensor *mask = slad_hf_find(student->source, slot->name);
-    if (mask && mask->elements == slot->elements) return slad_hf_read(context, values, student->source, slot->name);
-    memset(values, 0, (size_t)slot->elements * sizeof *values);
-    return SLAD_OK;
+    return slad_hf_read_mask(context, values, student->source);
 }
 
 static slad_status write_tensors(slad_context *context, const char *folder, const slad_hf_student *student)

@@ -4,52 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The tensors of a block, as the index given to fill_block counts them. */
-enum {
-    NORM1_GAMMA,
-    NORM1_BETA,
-    QKV_WEIGHT,
-    QKV_BIAS,
-    PROJ_WEIGHT,
-    PROJ_BIAS,
-    SCALE1,
-    NORM2_GAMMA,
-    NORM2_BETA,
-    FC1_WEIGHT,
-    FC1_BIAS,
-    FC2_WEIGHT,
-    FC2_BIAS,
-    SCALE2,
-    BLOCK_TENSORS
-};
-
-static const char *const block_names[BLOCK_TENSORS] = {
-    "norm1.weight",
-    "norm1.bias",
-    "attention.attention.%s.weight",
-    "attention.attention.%s.bias",
-    "attention.output.dense.weight",
-    "attention.output.dense.bias",
-    "layer_scale1.lambda1",
-    "norm2.weight",
-    "norm2.bias",
-    "mlp.fc1.weight",
-    "mlp.fc1.bias",
-    "mlp.fc2.weight",
-    "mlp.fc2.bias",
-    "layer_scale2.lambda1",
-};
-
-enum { PATCH_WEIGHT, PATCH_BIAS, CLASS_TOKEN, NORM_GAMMA, NORM_BETA, OUTER_TENSORS };
-
-static const char *const outer_names[OUTER_TENSORS] = {
-    "embeddings.patch_embeddings.projection.weight",
-    "embeddings.patch_embeddings.projection.bias",
-    "embeddings.cls_token",
-    "layernorm.weight",
-    "layernorm.bias",
-};
-
 slad_status slad_encoder_open(slad_context *context, slad_encoder **encoder, const char *path)
 {
     slad_status status = SLAD_OK;
@@ -65,10 +19,19 @@ slad_status slad_encoder_open(slad_context *context, slad_encoder **encoder, con
         .head_width = config->hidden_size / config->heads,
         .mlp_width = config->mlp_size,
         .patch = config->patch_size,
+        .gated = config->gated,
+        .registers = config->registers,
         .position_grid = config->position_grid,
         .classes = config->classes,
+        .classifier_features = (size_t)slad_hf_classifier_features(config),
         .epsilon = config->layer_norm_eps,
+        .position_mode = config->position_mode,
     };
+    SLAD_FAIL_IF(config->gated, SLAD_ERROR_DATA,
+                 "%s: has gated layers (SwiGLU), which are not supported; give a small, base or large model", path);
+    SLAD_FAIL_IF(config->registers || config->type == SLAD_HF_VIT, SLAD_ERROR_DATA,
+                 "%s: is a model of type \"%s\", which is not supported; give one of type \"dinov2\"", path,
+                 slad_hf_type_name(config->type));
     *encoder = made;
     made = NULL;
 cleanup:
@@ -93,114 +56,115 @@ const char *slad_encoder_path(const slad_encoder *encoder)
     return slad_hf_folder(encoder->files);
 }
 
-static slad_status fill_outer(slad_context *context, void *destination, size_t elements, const void *user, size_t index)
+/* The three parts of a fused qkv tensor, one behind another. */
+static slad_status fill_qkv(slad_context *context, float *destination, const slad_hf_model *files,
+                            const slad_hf_slot *query)
 {
-    const slad_backbone *backbone = user;
-    (void)elements;
-    return slad_hf_read(context, destination, backbone->encoder->files, outer_names[index]);
+    slad_status status = SLAD_OK;
+    for (int part = 0; part < 3; part++) {
+        slad_hf_slot slot; /* query, key and value have their roles two apart: weight, bias, weight, ... */
+        (void)slad_hf_slot_of(&slot, slad_hf_config_of(files), (slad_hf_role)((int)query->role + 2 * part),
+                              query->layer);
+        SLAD_TRY(slad_hf_read(context, destination + (size_t)part * query->elements, files, slot.name));
+    }
+cleanup:
+    return status;
 }
 
-static slad_status fill_position(slad_context *context, void *destination, size_t elements, const void *user,
-                                 size_t index)
+static slad_status fill_position(slad_context *context, float *destination, const slad_backbone *backbone,
+                                 const slad_hf_slot *slot)
 {
-    const slad_backbone *backbone = user;
     const slad_encoder_info *info = &backbone->encoder->info;
-    const size_t grid = info->position_grid, side = backbone->image_size / info->patch;
+    const size_t side = backbone->image_size / info->patch;
     slad_status status = SLAD_OK;
     float *table = NULL;
-    (void)elements;
-    (void)index;
-    SLAD_TRY(slad_allocate(context, &table, (1 + grid * grid) * info->width, sizeof *table, "the position table"));
-    SLAD_TRY(slad_hf_read(context, table, backbone->encoder->files, "embeddings.position_embeddings"));
-    SLAD_TRY(slad_position_resize(context, destination, table, grid, side, side, info->width, backbone->mode));
+    SLAD_TRY(slad_allocate(context, &table, (size_t)slot->elements, sizeof *table, "the position table"));
+    SLAD_TRY(slad_hf_read(context, table, backbone->encoder->files, slot->name));
+    SLAD_TRY(slad_position_resize(context, destination, table, info->position_grid, side, side, info->width,
+                                  backbone->mode));
 cleanup:
     slad_release(table);
     return status;
 }
 
-/* The three parts of a fused qkv tensor, one behind another; a model without qkv bias has zeros. */
-static slad_status fill_qkv(slad_context *context, float *destination, size_t elements, const slad_encoder *encoder,
-                            size_t layer, const char *pattern)
+static bool is_query(slad_hf_role role)
 {
-    static const char *const parts[3] = {"query", "key", "value"};
-    char format[96], name[192];
-    slad_status status = SLAD_OK;
-    if (pattern == block_names[QKV_BIAS] && !slad_hf_config_of(encoder->files)->qkv_bias) {
-        memset(destination, 0, elements * sizeof *destination);
-        return SLAD_OK;
-    }
-    for (int i = 0; i < 3 && status == SLAD_OK; i++) {
-        const char *mark = strstr(pattern, "%s");
-        snprintf(format, sizeof format, "%.*s%s%s", (int)(mark - pattern), pattern, parts[i], mark + 2);
-        snprintf(name, sizeof name, "encoder.layer.%zu.%s", layer, format);
-        status = slad_hf_read(context, destination + (size_t)i * (elements / 3), encoder->files, name);
-    }
-    return status;
+    return role == SLAD_HF_QUERY_WEIGHT || role == SLAD_HF_QUERY_BIAS;
 }
 
-static slad_status fill_block(slad_context *context, void *destination, size_t elements, const void *user, size_t index)
+/* index: layer * SLAD_HF_ROLES + role. */
+static slad_status fill_tensor(slad_context *context, void *destination, size_t elements, const void *user,
+                               size_t index)
 {
     const slad_backbone *backbone = user;
-    const size_t layer = index / BLOCK_TENSORS, which = index % BLOCK_TENSORS;
-    char name[192];
-    if (which == QKV_WEIGHT || which == QKV_BIAS)
-        return fill_qkv(context, destination, elements, backbone->encoder, layer, block_names[which]);
-    snprintf(name, sizeof name, "encoder.layer.%zu.%s", layer, block_names[which]);
-    return slad_hf_read(context, destination, backbone->encoder->files, name);
+    const slad_hf_model *files = backbone->encoder->files;
+    slad_hf_slot slot;
+    (void)elements;
+    (void)slad_hf_slot_of(&slot, slad_hf_config_of(files), (slad_hf_role)(index % SLAD_HF_ROLES),
+                          (uint32_t)(index / SLAD_HF_ROLES));
+    if (is_query(slot.role)) return fill_qkv(context, destination, files, &slot);
+    if (slot.role == SLAD_HF_POSITION) return fill_position(context, destination, backbone, &slot);
+    return slad_hf_read(context, destination, files, slot.name);
 }
 
-/* Where the tensors of a block go, in the order of the enumeration. */
-static void block_places(const slad_tensor **places[BLOCK_TENSORS], slad_block *block)
+/* Where a tensor goes; NULL for key and value, which go with the query. */
+static const slad_tensor **place_of(slad_backbone *backbone, const slad_hf_slot *slot)
 {
-    const slad_tensor **const all[BLOCK_TENSORS] = {
-        &block->norm1_gamma, &block->norm1_beta, &block->qkv_weight,  &block->qkv_bias,   &block->proj_weight,
-        &block->proj_bias,   &block->scale1,     &block->norm2_gamma, &block->norm2_beta, &block->fc1_weight,
-        &block->fc1_bias,    &block->fc2_weight, &block->fc2_bias,    &block->scale2,
+    slad_block *block = &backbone->blocks[slot->layer];
+    const slad_tensor **const places[SLAD_HF_ROLES] = {
+        [SLAD_HF_CLASS_TOKEN] = &backbone->class_token,
+        [SLAD_HF_REGISTERS] = &backbone->registers,
+        [SLAD_HF_POSITION] = &backbone->position,
+        [SLAD_HF_PATCH_WEIGHT] = &backbone->patch_weight,
+        [SLAD_HF_PATCH_BIAS] = &backbone->patch_bias,
+        [SLAD_HF_NORM1_WEIGHT] = &block->norm1_gamma,
+        [SLAD_HF_NORM1_BIAS] = &block->norm1_beta,
+        [SLAD_HF_QUERY_WEIGHT] = &block->qkv_weight,
+        [SLAD_HF_QUERY_BIAS] = &block->qkv_bias,
+        [SLAD_HF_PROJ_WEIGHT] = &block->proj_weight,
+        [SLAD_HF_PROJ_BIAS] = &block->proj_bias,
+        [SLAD_HF_SCALE1] = &block->scale1,
+        [SLAD_HF_NORM2_WEIGHT] = &block->norm2_gamma,
+        [SLAD_HF_NORM2_BIAS] = &block->norm2_beta,
+        [SLAD_HF_FC1_WEIGHT] = &block->fc1_weight,
+        [SLAD_HF_FC1_BIAS] = &block->fc1_bias,
+        [SLAD_HF_FC2_WEIGHT] = &block->fc2_weight,
+        [SLAD_HF_FC2_BIAS] = &block->fc2_bias,
+        [SLAD_HF_SCALE2] = &block->scale2,
+        [SLAD_HF_NORM_WEIGHT] = &backbone->norm_gamma,
+        [SLAD_HF_NORM_BIAS] = &backbone->norm_beta,
     };
-    memcpy(places, all, sizeof all);
+    return places[slot->role];
 }
 
-static slad_status place_block(slad_backbone *backbone, slad_store *store, size_t layer, const char *prefix)
+/* The shape in the store, without the leading sizes of 1: a convolution's kernel is one row; q, k and v stand one below
+ * the other; positions are those of the image size. */
+static unsigned shape_of(size_t size[2], const slad_backbone *backbone, const slad_hf_slot *slot)
 {
-    const size_t d = backbone->encoder->info.width, m = backbone->encoder->info.mlp_width;
-    const size_t sizes[BLOCK_TENSORS][2] = {
-        [NORM1_GAMMA] = {d, 0}, [NORM1_BETA] = {d, 0}, [QKV_WEIGHT] = {3 * d, d}, [QKV_BIAS] = {3 * d, 0},
-        [PROJ_WEIGHT] = {d, d}, [PROJ_BIAS] = {d, 0},  [SCALE1] = {d, 0},         [NORM2_GAMMA] = {d, 0},
-        [NORM2_BETA] = {d, 0},  [FC1_WEIGHT] = {m, d}, [FC1_BIAS] = {m, 0},       [FC2_WEIGHT] = {d, m},
-        [FC2_BIAS] = {d, 0},    [SCALE2] = {d, 0},
-    };
-    const slad_tensor **places[BLOCK_TENSORS];
-    char name[192];
-    slad_status status = SLAD_OK;
-    block_places(places, &backbone->blocks[layer]);
-    for (size_t i = 0; i < BLOCK_TENSORS && status == SLAD_OK; i++) {
-        snprintf(name, sizeof name, "%slayers.%zu.%s", prefix, layer, block_names[i]);
-        status = slad_store_frozen(store, places[i], name, SLAD_F32, sizes[i][1] ? 2 : 1, sizes[i], fill_block,
-                                   backbone, layer * BLOCK_TENSORS + i);
-    }
-    return status;
+    const unsigned rank = slot->role == SLAD_HF_CLASS_TOKEN || slot->rank == 1 ? 1 : 2;
+    const size_t rows = rank == 1 ? (size_t)slot->elements : (size_t)slot->shape[slot->rank == 3];
+    size[0] = is_query(slot->role) ? 3 * rows : rows;
+    size[1] = (size_t)slot->elements / rows;
+    if (slot->role == SLAD_HF_POSITION) size[0] = backbone->tokens - backbone->encoder->info.registers;
+    return rank;
 }
 
-static slad_status place_outer(slad_backbone *backbone, slad_store *store, const char *prefix)
+static slad_status place_tensor(slad_backbone *backbone, slad_store *store, const slad_hf_slot *slot,
+                                const char *prefix)
 {
-    const slad_encoder_info *info = &backbone->encoder->info;
-    const size_t d = info->width;
-    const size_t patch_size[2] = {d, 3 * info->patch * info->patch}, position_size[2] = {backbone->tokens, d};
-    const slad_tensor **const places[OUTER_TENSORS] = {&backbone->patch_weight, &backbone->patch_bias,
-                                                       &backbone->class_token, &backbone->norm_gamma,
-                                                       &backbone->norm_beta};
+    const slad_tensor **place = place_of(backbone, slot);
     char name[192];
-    slad_status status = SLAD_OK;
-    for (size_t i = 0; i < OUTER_TENSORS; i++) {
-        snprintf(name, sizeof name, "%s%s", prefix, outer_names[i]);
-        SLAD_TRY(slad_store_frozen(store, places[i], name, SLAD_F32, i == PATCH_WEIGHT ? 2 : 1,
-                                   i == PATCH_WEIGHT ? patch_size : &d, fill_outer, backbone, i));
-    }
-    snprintf(name, sizeof name, "%sembeddings.position_embeddings", prefix);
-    SLAD_TRY(
-        slad_store_frozen(store, &backbone->position, name, SLAD_F32, 2, position_size, fill_position, backbone, 0));
-cleanup:
-    return status;
+    size_t size[2];
+    if (!place) return SLAD_OK;
+    const char *part = is_query(slot->role) ? strstr(slot->name, "query") : NULL;
+    if (part)
+        (void)snprintf(name, sizeof name, "%s%.*s{query,key,value}%s", prefix, (int)(part - slot->name), slot->name,
+                       part + strlen("query"));
+    else
+        (void)snprintf(name, sizeof name, "%s%s", prefix, slot->name);
+    const unsigned rank = shape_of(size, backbone, slot);
+    return slad_store_frozen(store, place, name, SLAD_F32, rank, size, fill_tensor, backbone,
+                             slot->layer * (size_t)SLAD_HF_ROLES + slot->role);
 }
 
 slad_status slad_backbone_create(slad_context *context, slad_backbone *backbone, slad_store *store,
@@ -219,11 +183,17 @@ slad_status slad_backbone_create(slad_context *context, slad_backbone *backbone,
     const size_t side = image_size / info->patch;
     backbone->encoder = encoder;
     backbone->image_size = image_size;
-    backbone->tokens = 1 + side * side;
-    backbone->mode = mode == SLAD_POSITION_AUTO ? SLAD_POSITION_TRANSFORMERS : mode;
+    backbone->prefix = 1 + info->registers;
+    backbone->tokens = backbone->prefix + side * side;
+    backbone->mode = mode == SLAD_POSITION_AUTO ? info->position_mode : mode;
     SLAD_TRY(slad_allocate(context, &backbone->blocks, info->layers, sizeof *backbone->blocks, "the blocks"));
-    SLAD_TRY(place_outer(backbone, store, prefix));
-    for (size_t i = 0; i < info->layers; i++) SLAD_TRY(place_block(backbone, store, i, prefix));
+    const slad_hf_config *config = slad_hf_config_of(encoder->files);
+    const size_t count = slad_hf_slot_count(config);
+    for (size_t i = 0; i < count; i++) {
+        slad_hf_slot slot;
+        slad_hf_slot_at(&slot, config, i);
+        SLAD_TRY(place_tensor(backbone, store, &slot, prefix));
+    }
 cleanup:
     if (status != SLAD_OK) slad_backbone_free(backbone);
     return status;

@@ -1,5 +1,5 @@
-/* The Vision Transformer encoder of DINOv2 (method.md section 6): its tensors in a store, and its forward pass as a
- * record. */
+/* The Vision Transformer encoder of DINOv2 and ViT (method.md section 6): its tensors in a store, and its forward pass
+ * as a record. */
 #ifndef SLAD_MODEL_ENCODER_H
 #define SLAD_MODEL_ENCODER_H
 
@@ -13,12 +13,12 @@ struct slad_encoder {
     slad_encoder_info info;
 };
 
-/* The frozen tensors of one block. */
+/* The tensors of one block. */
 typedef struct slad_block {
     const slad_tensor *norm1_gamma, *norm1_beta;
-    const slad_tensor *qkv_weight, *qkv_bias; /* [3 d, d], [3 d]: q, k, v one below the other */
+    const slad_tensor *qkv_weight, *qkv_bias; /* [3 d, d], [3 d]: q, k, v one below the other; the bias may be NULL */
     const slad_tensor *proj_weight, *proj_bias;
-    const slad_tensor *scale1;
+    const slad_tensor *scale1; /* NULL: no LayerScale */
     const slad_tensor *norm2_gamma, *norm2_beta;
     const slad_tensor *fc1_weight, *fc1_bias, *fc2_weight, *fc2_bias;
     const slad_tensor *scale2;
@@ -27,10 +27,13 @@ typedef struct slad_block {
 /* An encoder at one image size, placed in a store. */
 typedef struct slad_backbone {
     const slad_encoder *encoder;
-    size_t image_size, tokens; /* tokens = 1 + (image_size / patch)^2 */
+    size_t image_size;
+    size_t prefix; /* tokens before the patches: the class token and the registers */
+    size_t tokens; /* prefix + (image_size / patch)^2 */
     slad_position_mode mode;
     const slad_tensor *patch_weight, *patch_bias, *class_token, *position;
-    slad_block *blocks; /* [layers] */
+    const slad_tensor *registers; /* [registers, d], NULL without */
+    slad_block *blocks;           /* [layers] */
     const slad_tensor *norm_gamma, *norm_beta;
 } slad_backbone;
 

@@ -50,9 +50,10 @@ cleanup:
     return status;
 }
 
-const slad_tensor *slad_head_record(slad_record *record, const slad_head *head, const slad_tensor *tokens)
+const slad_tensor *slad_head_record(slad_record *record, const slad_head *head, const slad_tensor *tokens,
+                                    size_t prefix)
 {
     const slad_weight weight = {.weight = head->weight};
     const slad_pool_kind kind = head->kind == SLAD_HEAD_CLS ? SLAD_POOL_CLS : SLAD_POOL_CLS_MEAN;
-    return slad_linear(record, slad_pool(record, tokens, kind, 1), &weight, head->bias);
+    return slad_linear(record, slad_pool(record, tokens, kind, prefix), &weight, head->bias);
 }

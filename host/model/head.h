@@ -22,7 +22,8 @@ slad_status slad_head_create(slad_head *head, slad_store *store, slad_head_kind 
 slad_status slad_head_place(slad_head *head, slad_store *store, slad_head_kind kind, size_t width, size_t classes,
                             const char *prefix, slad_fill fill, const void *user);
 
-/* tokens [b, T, d] to logits [b, classes]. */
-const slad_tensor *slad_head_record(slad_record *record, const slad_head *head, const slad_tensor *tokens);
+/* tokens [b, T, d], of which `prefix` (class token, registers) stand before the patches, to logits [b, classes]. */
+const slad_tensor *slad_head_record(slad_record *record, const slad_head *head, const slad_tensor *tokens,
+                                    size_t prefix);
 
 #endif

@@ -55,5 +55,5 @@ const slad_tensor *slad_network_tokens(slad_record *record, const slad_network *
 const slad_tensor *slad_network_logits(slad_record *record, const slad_network *network, const slad_tensor *pixels)
 {
     const slad_tensor *tokens = slad_network_tokens(record, network, pixels);
-    return tokens ? slad_head_record(record, &network->head, tokens) : NULL;
+    return tokens ? slad_head_record(record, &network->head, tokens, network->backbone.prefix) : NULL;
 }

@@ -190,7 +190,12 @@ static slad_status write_student(slad_context *context, const char *folder, cons
 {
     slad_status status = SLAD_OK;
     slad_merge merge = {.source = source};
-    const slad_hf_student student = {source->student->files, class_names, (uint32_t)source->classes, &merge, fill};
+    const slad_hf_student student = {.source = source->student->files,
+                                     .class_names = class_names,
+                                     .class_count = (uint32_t)source->classes,
+                                     .position_mode = source->options->position_mode,
+                                     .user = &merge,
+                                     .fill = fill};
     if (slad_export_parts_of(source->options) & SLAD_EXPORT_STUDENT_ADAPTER)
         SLAD_TRY(read_adapters(context, &merge.adapters, source, false));
     SLAD_TRY(slad_hf_write_student(context, folder, &student));

@@ -63,15 +63,16 @@ cleanup:
     return status;
 }
 
-/* CLS and the mean of the patches, in double, of one image's tokens. */
+/* CLS and the mean of the patches, in double, of one image's tokens, without class token and registers. */
 static void summarise(const slad_features_run *run, size_t row)
 {
+    const size_t prefix = run->inference.network.backbone.prefix;
     const float *tokens = run->hidden + row * run->tokens * run->width;
     memcpy(run->cls + row * run->width, tokens, run->width * sizeof *tokens);
     for (size_t d = 0; d < run->width; d++) {
         double sum = 0;
-        for (size_t t = 1; t < run->tokens; t++) sum += (double)tokens[t * run->width + d];
-        run->mean[row * run->width + d] = (float)(sum / (double)(run->tokens - 1));
+        for (size_t t = prefix; t < run->tokens; t++) sum += (double)tokens[t * run->width + d];
+        run->mean[row * run->width + d] = (float)(sum / (double)(run->tokens - prefix));
     }
 }
 
