@@ -56,6 +56,37 @@ static void compare(scratch *own, const feature_case *test, const float *tokens,
     slad_safetensors_close(file);
 }
 
+/* CLS, mean and the CLS of the last block, which the final LayerNorm turns into the first. */
+static void check_outputs(slad_inference *inference, const formula_encoder *model, const float *result, size_t tokens)
+{
+    const size_t d = model->width;
+    float *features = malloc(2 * d * sizeof *features), *block = malloc(d * sizeof *block);
+    float *gamma = malloc(d * sizeof *gamma), *beta = malloc(d * sizeof *beta);
+    char name[64];
+    double mean = 0, square = 0;
+    assert_true(features && block && gamma && beta);
+    assert_int_equal(slad_inference_read(inference, features, inference->features), SLAD_OK);
+    assert_int_equal(slad_inference_read(inference, block, inference->block_features[model->layers - 1]), SLAD_OK);
+    (void)snprintf(name, sizeof name, "%slayernorm.weight", model->prefix);
+    formula_tensor(gamma, d, name, 0.3, 1.0);
+    (void)snprintf(name, sizeof name, "%slayernorm.bias", model->prefix);
+    formula_tensor(beta, d, name, 0.2, 0);
+    for (size_t i = 0; i < d; i++) mean += (double)block[i] / (double)d;
+    for (size_t i = 0; i < d; i++) square += ((double)block[i] - mean) * ((double)block[i] - mean) / (double)d;
+    for (size_t i = 0; i < d; i++) {
+        double sum = 0;
+        for (size_t t = 1; t < tokens; t++) sum += (double)result[t * d + i];
+        const double normal = ((double)block[i] - mean) / sqrt(square + 1e-6);
+        assert_true(features[i] == result[i]);
+        assert_true(fabs((double)features[d + i] - sum / (double)(tokens - 1)) < 1e-5);
+        assert_true(fabs((double)gamma[i] * normal + (double)beta[i] - (double)result[i]) < BOUND);
+    }
+    free(features);
+    free(block);
+    free(gamma);
+    free(beta);
+}
+
 static void check_features(scratch *own, const feature_case *test)
 {
     char folder[1024], name[32];
@@ -68,9 +99,9 @@ static void check_features(scratch *own, const feature_case *test)
     assert_int_equal(slad_device_open(own->context, &device, &options), SLAD_OK);
     assert_int_equal(slad_encoder_open(own->context, &encoder, folder), SLAD_OK);
     const slad_network_source source = {.encoder = encoder};
-    assert_int_equal(
-        slad_inference_create(own->context, &inference, device, &source, 1, test->image_size, SLAD_POSITION_AUTO, true),
-        SLAD_OK);
+    assert_int_equal(slad_inference_create(own->context, &inference, device, &source, 1, test->image_size,
+                                           SLAD_POSITION_AUTO, SLAD_WANT_TOKENS | SLAD_WANT_FEATURES),
+                     SLAD_OK);
     const size_t tokens = inference.network.backbone.tokens;
     float *pixels = malloc(pixels_count * sizeof *pixels),
           *result = malloc(tokens * test->model.width * sizeof *result);
@@ -78,8 +109,10 @@ static void check_features(scratch *own, const feature_case *test)
     assert_non_null(result);
     (void)snprintf(name, sizeof name, "image%zu", test->image_size);
     formula_tensor(pixels, pixels_count, name, 2.0, 0);
-    assert_int_equal(slad_inference_run(&inference, result, pixels), SLAD_OK);
+    assert_int_equal(slad_inference_run(&inference, pixels), SLAD_OK);
+    assert_int_equal(slad_inference_read(&inference, result, inference.tokens), SLAD_OK);
     compare(own, test, result, tokens, test->model.width);
+    check_outputs(&inference, &test->model, result, tokens);
     free(pixels);
     free(result);
     slad_inference_free(&inference);

@@ -75,3 +75,8 @@ void slad_release(const void *pointer)
 {
     free((void *)pointer); /* who owns a text may keep it const */
 }
+
+void slad_text_free(char *text)
+{
+    slad_release(text);
+}

@@ -8,11 +8,7 @@ static const cli_option options[] = {
     {"out", "FILE", "safetensors that receives last_hidden_state, cls and mean"},
     {"model", "student|teacher", "of a run: whose features (default: student)"},
     {"split", "val|train", "which part of the data (default: val if there is one)"},
-    {"batch", "N", "images at once (default: 32)"},
-    {"workers", "N", "loader threads (default: one a processor)"},
-    {"image-size", "N", "pixels a side (default: what the model says)"},
-    {"pos-embed", "MODE", "how the position table is resized, as for slad train (default: auto)"},
-    {"strict-data", NULL, "stop at a broken image instead of skipping it"},
+    CLI_DATA_OPTIONS,
 };
 static const size_t option_count = sizeof options / sizeof *options;
 
@@ -26,34 +22,29 @@ static bool choose(bool *first, const char *text, const char *first_name, const 
 static int run(cli_arguments *arguments)
 {
     cli_session session;
-    unsigned batch = 0, workers = 0, image_size = 0;
+    cli_data_options data = {0};
     bool student, validation;
-    slad_train_options position = slad_train_options_default();
-    const char *mode = cli_value(arguments, "pos-embed");
     if (arguments->positional_count != 1 || !cli_value(arguments, "data") || !cli_value(arguments, "out"))
         return cli_usage("features", "slad features needs one MODEL, --data PATH and --out FILE");
-    if (!cli_whole(arguments, &batch, "batch", 1, 65536) || !cli_whole(arguments, &workers, "workers", 1, 256) ||
-        !cli_whole(arguments, &image_size, "image-size", 1, 16384))
-        return cli_usage("features", arguments->message);
     if (!choose(&student, cli_value(arguments, "model"), "student", "teacher"))
         return cli_usage("features", "--model takes student or teacher");
     if (!choose(&validation, cli_value(arguments, "split"), "val", "train"))
         return cli_usage("features", "--split takes val or train");
-    slad_features_options features = {
+    int code = cli_session_open(&session, arguments);
+    if (code == SLAD_OK) code = cli_read_data_options(&session, &data, arguments, "features");
+    if (code == SLAD_OK) code = cli_session_open_device(&session);
+    const slad_features_options features = {
         .model = arguments->positional[0],
         .data = cli_value(arguments, "data"),
         .out = cli_value(arguments, "out"),
         .teacher = !student,
-        .batch = batch,
-        .workers = workers,
-        .image_size = image_size,
+        .batch = data.batch,
+        .workers = data.workers,
+        .image_size = data.image_size,
+        .position_mode = data.position_mode,
         .split = validation ? SLAD_SPLIT_VALIDATION : SLAD_SPLIT_TRAIN,
-        .strict_data = cli_value(arguments, "strict-data") != NULL,
+        .strict_data = data.strict_data,
     };
-    int code = cli_session_open(&session, arguments);
-    if (code == SLAD_OK && mode) code = (int)slad_train_options_set(session.context, &position, "pos-embed", mode);
-    features.position_mode = position.position_mode;
-    if (code == SLAD_OK) code = cli_session_open_device(&session);
     if (code == SLAD_OK) code = (int)slad_run_features(session.context, session.device, &features);
     if (code == SLAD_OK && session.json) {
         cJSON *json = cJSON_CreateObject();

@@ -168,3 +168,18 @@ int cli_print_json(cJSON *json)
     free(text);
     return written ? SLAD_OK : SLAD_ERROR_WRITE;
 }
+
+int cli_read_data_options(const cli_session *session, cli_data_options *data, cli_arguments *arguments,
+                          const char *command)
+{
+    slad_train_options position = slad_train_options_default();
+    const char *mode = cli_value(arguments, "pos-embed");
+    *data = (cli_data_options){.strict_data = cli_value(arguments, "strict-data") != NULL};
+    if (!cli_whole(arguments, &data->batch, "batch", 1, 65536) ||
+        !cli_whole(arguments, &data->workers, "workers", 1, 256) ||
+        !cli_whole(arguments, &data->image_size, "image-size", 1, 16384))
+        return cli_usage(command, arguments->message);
+    const int code = mode ? (int)slad_train_options_set(session->context, &position, "pos-embed", mode) : SLAD_OK;
+    data->position_mode = position.position_mode;
+    return code;
+}

@@ -27,6 +27,23 @@ int cli_usage(const char *command, const char *message);
 /* Prints a JSON object on standard output and deletes it; returns 0, or 8 if standard output cannot be written. */
 int cli_print_json(cJSON *json);
 
+/* The options that eval and features share. */
+typedef struct cli_data_options {
+    unsigned batch, workers, image_size; /* 0: not given */
+    bool strict_data;
+    slad_position_mode position_mode;
+} cli_data_options;
+#define CLI_DATA_OPTIONS                                                                                               \
+    {"batch", "N", "images at once (default: 32)"}, {"workers", "N", "loader threads (default: one a processor)"},     \
+        {"image-size", "N", "pixels a side (default: what the model says)"},                                           \
+        {"pos-embed", "MODE", "how the position table is resized, as for slad train (default: auto; a run's own)"},    \
+    {                                                                                                                  \
+        "strict-data", NULL, "stop at a broken image instead of skipping it"                                           \
+    }
+/* Reads them; returns an exit code, 0 to go on. */
+int cli_read_data_options(const cli_session *session, cli_data_options *data, cli_arguments *arguments,
+                          const char *command);
+
 /* The commands: argv holds what follows the command's name. Each returns the program's exit code. */
 int cli_devices(int argc, char **argv);
 int cli_train(int argc, char **argv);

@@ -2,6 +2,7 @@
 #include "io/metrics.h"
 #include "base/files.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "io/events.h"
 #include <math.h>
 #include <stdio.h>
@@ -13,17 +14,17 @@ struct slad_metrics {
     char *path;
 };
 
-enum { NUMBER_SIZE = 32, TAG_SIZE = 96, EVENT_SCALARS = 64 };
+enum { TAG_SIZE = 96, EVENT_SCALARS = 64 };
 
-static void number_text(char *text, double value)
+static void number_text(char text[SLAD_NUMBER_SIZE], double value)
 {
     const double exact = 9007199254740992.0; /* 2^53: whole numbers below are exact in a double */
     if (!isfinite(value))
-        (void)snprintf(text, NUMBER_SIZE, "null");
+        (void)snprintf(text, SLAD_NUMBER_SIZE, "null");
     else if (floor(value) == value && fabs(value) < exact)
-        (void)snprintf(text, NUMBER_SIZE, "%.0f", value + 0.0); /* + 0.0 turns -0 to 0 */
+        slad_number_fixed(text, 0, value + 0.0); /* + 0.0 turns -0 to 0 */
     else
-        (void)snprintf(text, NUMBER_SIZE, "%.9g", value);
+        slad_number_text(text, 9, value);
 }
 
 /* Replaces every number below `value` by its text. False: no memory. */
@@ -32,7 +33,7 @@ static bool format_numbers(cJSON *value)
     for (cJSON *child = value->child; child; child = child->next) {
         if (!format_numbers(child)) return false;
         if (!cJSON_IsNumber(child)) continue;
-        char text[NUMBER_SIZE];
+        char text[SLAD_NUMBER_SIZE];
         number_text(text, child->valuedouble);
         child->valuestring = cJSON_malloc(strlen(text) + 1);
         if (!child->valuestring) return false;

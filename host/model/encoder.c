@@ -235,12 +235,14 @@ static const slad_tensor *record_block(slad_record *record, const slad_backbone 
 }
 
 const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone *backbone, const slad_tensor *pixels,
-                                        const slad_layer_adapters *adapters)
+                                        const slad_layer_adapters *adapters, const slad_tensor **block_tokens)
 {
     const slad_encoder_info *info = &backbone->encoder->info;
     const slad_tensor *x = slad_patch_embedding(record, pixels, backbone->patch_weight, backbone->patch_bias,
                                                 backbone->class_token, backbone->position, info->patch);
-    for (size_t i = 0; i < info->layers; i++)
+    for (size_t i = 0; i < info->layers; i++) {
         x = record_block(record, backbone, x, &backbone->blocks[i], adapters ? &adapters[i] : NULL);
+        if (block_tokens) block_tokens[i] = x;
+    }
     return slad_layer_norm(record, x, backbone->norm_gamma, backbone->norm_beta, info->epsilon);
 }

@@ -47,13 +47,15 @@ void slad_network_free(slad_network *network)
     *network = (slad_network){0};
 }
 
-const slad_tensor *slad_network_tokens(slad_record *record, const slad_network *network, const slad_tensor *pixels)
+const slad_tensor *slad_network_tokens(slad_record *record, const slad_network *network, const slad_tensor *pixels,
+                                       const slad_tensor **block_tokens)
 {
-    return network->present ? slad_backbone_record(record, &network->backbone, pixels, network->adapters) : NULL;
+    return network->present ? slad_backbone_record(record, &network->backbone, pixels, network->adapters, block_tokens)
+                            : NULL;
 }
 
 const slad_tensor *slad_network_logits(slad_record *record, const slad_network *network, const slad_tensor *pixels)
 {
-    const slad_tensor *tokens = slad_network_tokens(record, network, pixels);
+    const slad_tensor *tokens = slad_network_tokens(record, network, pixels, NULL);
     return tokens ? slad_head_record(record, &network->head, tokens, network->backbone.prefix) : NULL;
 }

@@ -1,21 +1,50 @@
 #include "train/inference.h"
+#include "base/memory.h"
 #include "cl/device.h"
 
 #define MIB (1024.0 * 1024.0)
 
-static slad_status record_pass(slad_inference *inference, bool tokens)
+/* CLS and mean of the final tokens, and the CLS of what each block gives. */
+static slad_status record_features(slad_inference *inference, const slad_tensor *const *block_tokens)
 {
+    slad_context *context = inference->context;
+    slad_status status = SLAD_OK;
+    slad_record *record = inference->record;
+    const size_t prefix = inference->network.backbone.prefix;
+    inference->features = slad_pool(record, inference->tokens, SLAD_POOL_CLS_MEAN, prefix);
+    slad_record_output(record, inference->features, "features");
+    SLAD_TRY(slad_allocate(context, &inference->block_features, inference->layers, sizeof(slad_tensor *),
+                           "the features of blocks"));
+    for (size_t i = 0; i < inference->layers; i++) {
+        inference->block_features[i] = slad_pool(record, block_tokens[i], SLAD_POOL_CLS, prefix);
+        slad_record_output(record, inference->block_features[i], "block features");
+    }
+cleanup:
+    return status;
+}
+
+static slad_status record_pass(slad_inference *inference)
+{
+    slad_context *context = inference->context;
     slad_status status = SLAD_OK;
     const size_t size[4] = {inference->batch, 3, inference->image_size, inference->image_size};
-    SLAD_TRY(slad_record_create(inference->context, &inference->record, inference->store, "a forward pass"));
+    const slad_network *network = &inference->network;
+    const slad_tensor **block_tokens = NULL;
+    inference->layers = slad_encoder_get_info(inference->source.encoder)->layers;
+    SLAD_TRY(slad_allocate(context, &block_tokens, inference->layers, sizeof(slad_tensor *), "the outputs of blocks"));
+    SLAD_TRY(slad_record_create(context, &inference->record, inference->store, "a forward pass"));
     inference->pixels = slad_record_input(inference->record, "pixels", SLAD_F32, 4, size, 0);
-    if (tokens)
-        inference->tokens = slad_network_tokens(inference->record, &inference->network, inference->pixels);
-    else
-        inference->logits = slad_network_logits(inference->record, &inference->network, inference->pixels);
-    slad_record_output(inference->record, tokens ? inference->tokens : inference->logits, "result");
+    inference->tokens = slad_network_tokens(inference->record, network, inference->pixels, block_tokens);
+    if (inference->wanted & SLAD_WANT_LOGITS) {
+        inference->logits =
+            slad_head_record(inference->record, &network->head, inference->tokens, network->backbone.prefix);
+        slad_record_output(inference->record, inference->logits, "logits");
+    }
+    if (inference->wanted & SLAD_WANT_TOKENS) slad_record_output(inference->record, inference->tokens, "tokens");
+    if (inference->wanted & SLAD_WANT_FEATURES) SLAD_TRY(record_features(inference, block_tokens));
     SLAD_TRY(slad_record_status(inference->record));
 cleanup:
+    slad_release((void *)block_tokens);
     return status;
 }
 
@@ -23,7 +52,6 @@ cleanup:
 typedef struct slad_pass_form {
     slad_device *device;
     slad_position_mode mode;
-    bool tokens;
 } slad_pass_form;
 
 /* Records the pass for so many images and plans it; nothing is allocated on the device. */
@@ -35,8 +63,8 @@ static slad_status build(slad_inference *inference, slad_memory_plan *plan, cons
     inference->batch = batch;
     SLAD_TRY(slad_store_create(context, &inference->store, (size_t)(info->max_allocation / sizeof(float))));
     SLAD_TRY(slad_network_source_place(context, &inference->network, inference->store, &inference->source, "model.",
-                                       inference->image_size, form->mode, !form->tokens));
-    SLAD_TRY(record_pass(inference, form->tokens));
+                                       inference->image_size, form->mode, inference->wanted & SLAD_WANT_LOGITS));
+    SLAD_TRY(record_pass(inference));
     SLAD_TRY(slad_executor_create_opencl(context, &inference->executor, inference->store, form->device, NULL));
     SLAD_TRY(slad_executor_add(inference->executor, inference->record));
     SLAD_TRY(slad_executor_plan(inference->executor, plan));
@@ -54,6 +82,8 @@ static void dismantle(slad_inference *inference)
     slad_record_free(inference->record);
     slad_network_free(&inference->network);
     slad_store_free(inference->store);
+    slad_release((void *)inference->block_features);
+    inference->block_features = NULL;
     inference->executor = NULL;
     inference->record = NULL;
     inference->store = NULL;
@@ -85,12 +115,13 @@ cleanup:
 
 slad_status slad_inference_create(slad_context *context, slad_inference *inference, slad_device *device,
                                   const slad_network_source *source, size_t batch, size_t image_size,
-                                  slad_position_mode mode, bool tokens)
+                                  slad_position_mode mode, unsigned wanted)
 {
     slad_status status = SLAD_OK;
     slad_memory_plan plan = {0};
-    const slad_pass_form form = {device, mode, tokens};
-    *inference = (slad_inference){.context = context, .source = *source, .batch = batch, .image_size = image_size};
+    const slad_pass_form form = {device, mode};
+    *inference = (slad_inference){
+        .context = context, .source = *source, .batch = batch, .image_size = image_size, .wanted = wanted};
     SLAD_TRY(build_checked(inference, &plan, &form));
     slad_log(context, SLAD_LOG_INFO,
              "Memory plan for batches of %zu: weights %.1f MiB, activations %.1f MiB, %.1f MiB in all", batch,
@@ -107,13 +138,16 @@ void slad_inference_free(slad_inference *inference)
     *inference = (slad_inference){0};
 }
 
-slad_status slad_inference_run(slad_inference *inference, float *result, const float *pixels)
+slad_status slad_inference_run(slad_inference *inference, const float *pixels)
 {
     slad_status status = SLAD_OK;
-    const slad_tensor *output = inference->tokens ? inference->tokens : inference->logits;
     SLAD_TRY(slad_executor_write(inference->executor, inference->record, inference->pixels, pixels));
     SLAD_TRY(slad_executor_run(inference->executor, inference->record, SLAD_PHASE_MICRO_BATCH));
-    SLAD_TRY(slad_executor_read(inference->executor, inference->record, output, result));
 cleanup:
     return status;
+}
+
+slad_status slad_inference_read(slad_inference *inference, float *values, const slad_tensor *output)
+{
+    return slad_executor_read(inference->executor, inference->record, output, values);
 }

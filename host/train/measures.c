@@ -65,3 +65,18 @@ cJSON *slad_evaluation_json(const slad_evaluation *evaluation)
     cJSON_AddNumberToObject(json, "mean_per_class", evaluation->mean_per_class);
     return json;
 }
+
+cJSON *slad_evaluation_json_with_confusion(const slad_evaluation *evaluation)
+{
+    const size_t classes = evaluation->classes;
+    cJSON *json = slad_evaluation_json(evaluation);
+    if (!json || classes > SLAD_CONFUSION_IN_JSON) return json;
+    cJSON *confusion = cJSON_AddArrayToObject(json, "confusion");
+    for (size_t row = 0; row < classes; row++) {
+        cJSON *line = cJSON_CreateArray();
+        for (size_t column = 0; column < classes; column++)
+            cJSON_AddItemToArray(line, cJSON_CreateNumber((double)evaluation->confusion[row * classes + column]));
+        cJSON_AddItemToArray(confusion, line);
+    }
+    return json;
+}

@@ -17,5 +17,9 @@ void slad_evaluation_end(slad_evaluation *evaluation);
 
 /* {"top1": .., "mean_per_class": ..} */
 cJSON *slad_evaluation_json(const slad_evaluation *evaluation);
+/* The same with "confusion", rows of labels, where there are at most SLAD_CONFUSION_IN_JSON classes: of 20,000 no
+ * machine holds the JSON. */
+enum { SLAD_CONFUSION_IN_JSON = 1000 };
+cJSON *slad_evaluation_json_with_confusion(const slad_evaluation *evaluation);
 
 #endif

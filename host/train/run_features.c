@@ -1,6 +1,6 @@
 /* Features of a data set as a safetensors file. */
 #include "base/memory.h"
-#include "train/run.h"
+#include "train/data_pass.h"
 #include "train/run_model.h"
 #include <string.h>
 
@@ -11,54 +11,48 @@ typedef struct slad_features_run {
     slad_context *context;
     const slad_features_options *options;
     slad_run_model model;
-    slad_dataset *dataset;
-    slad_preprocess preprocess; /* the loader reads it */
-    slad_loader *loader;
-    slad_split split;
+    slad_data_pass pass;
     slad_inference inference;
     slad_safetensors_writer *writer;
-    size_t images, batch, tokens, width;
+    size_t tokens, width;
     float *hidden, *cls, *mean; /* of one batch */
 } slad_features_run;
 
-static slad_status open_loader(slad_features_run *run, size_t *image_size)
+static slad_status open_data(slad_features_run *run)
 {
-    slad_context *context = run->context;
-    slad_status status = SLAD_OK;
     const slad_features_options *options = run->options;
-    const slad_dataset_options data_options = {options->strict_data};
-    slad_loader_options loader_options = {.workers = options->workers, .slots = 2};
-    SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
-    run->split = slad_dataset_count(run->dataset, options->split) ? options->split : SLAD_SPLIT_TRAIN;
-    run->images = slad_dataset_count(run->dataset, run->split);
-    if (run->batch > run->images) run->batch = run->images;
-    loader_options.batch = (uint32_t)run->batch;
-    *image_size = options->image_size;
-    SLAD_TRY(slad_run_preprocess(context, &run->preprocess, image_size, run->model.student_folder, run->dataset));
-    SLAD_TRY(slad_loader_create(context, &run->loader, run->dataset, run->split, &run->preprocess, &loader_options));
-cleanup:
-    return status;
+    const slad_data_pass_options pass = {
+        .data = options->data,
+        .model_folder = run->model.student_folder,
+        .split = options->split,
+        .strict = options->strict_data,
+        .batch = options->batch,
+        .workers = options->workers,
+        .image_size = options->image_size,
+    };
+    return slad_data_pass_open(run->context, &run->pass, &pass);
 }
 
-static slad_status open_inference(slad_features_run *run, slad_device *device, size_t image_size)
+static slad_status open_inference(slad_features_run *run, slad_device *device)
 {
     slad_context *context = run->context;
     slad_status status = SLAD_OK;
+    const size_t batch = run->pass.batch;
     slad_network_source source;
-    const slad_position_mode mode =
-        run->model.is_run ? run->model.config.train.position_mode : run->options->position_mode;
     SLAD_FAIL_IF(run->options->teacher && !run->model.teacher, SLAD_ERROR_USAGE,
                  "%s has no teacher; --model teacher needs a run of a joint method", run->options->model);
     if (run->options->teacher)
         source = slad_run_model_teacher(&run->model);
     else
         SLAD_TRY(slad_run_model_student(context, &source, &run->model, false));
-    SLAD_TRY(slad_inference_create(context, &run->inference, device, &source, run->batch, image_size, mode, true));
+    SLAD_TRY(slad_inference_create(context, &run->inference, device, &source, batch, run->pass.image_size,
+                                   slad_run_model_position(&run->model, run->options->position_mode),
+                                   SLAD_WANT_TOKENS));
     run->tokens = run->inference.network.backbone.tokens;
     run->width = slad_encoder_get_info(source.encoder)->width;
-    SLAD_TRY(slad_allocate(context, &run->hidden, run->batch * run->tokens * run->width, sizeof(float), "features"));
-    SLAD_TRY(slad_allocate(context, &run->cls, run->batch * run->width, sizeof(float), "features"));
-    SLAD_TRY(slad_allocate(context, &run->mean, run->batch * run->width, sizeof(float), "features"));
+    SLAD_TRY(slad_allocate(context, &run->hidden, batch * run->tokens * run->width, sizeof(float), "features"));
+    SLAD_TRY(slad_allocate(context, &run->cls, batch * run->width, sizeof(float), "features"));
+    SLAD_TRY(slad_allocate(context, &run->mean, batch * run->width, sizeof(float), "features"));
 cleanup:
     return status;
 }
@@ -76,19 +70,21 @@ static void summarise(const slad_features_run *run, size_t row)
     }
 }
 
-static slad_status write_batch(slad_features_run *run, const slad_batch *batch, size_t first)
+static slad_status write_batch(void *user, const slad_batch *batch, size_t first)
 {
+    slad_features_run *run = user;
     slad_context *context = run->context;
     slad_status status = SLAD_OK;
     const size_t per_image = run->tokens * run->width;
     char *name = NULL;
     for (size_t row = 0; row < batch->count; row++) {
         if (batch->task_weights[row] != 0.0f) continue;
-        SLAD_TRY(slad_dataset_item_name(context, &name, run->dataset, run->split, batch->indices[row]));
+        SLAD_TRY(slad_dataset_item_name(context, &name, run->pass.dataset, run->pass.split, batch->indices[row]));
         SLAD_FAIL_IF(true, SLAD_ERROR_DATA,
                      "%s is broken, and a file of features has a row for every image; replace or remove it", name);
     }
-    SLAD_TRY(slad_inference_run(&run->inference, run->hidden, batch->pixel_values));
+    SLAD_TRY(slad_inference_run(&run->inference, batch->pixel_values));
+    SLAD_TRY(slad_inference_read(&run->inference, run->hidden, run->inference.tokens));
     for (size_t row = 0; row < batch->count; row++) summarise(run, row);
     SLAD_TRY(
         slad_safetensors_writer_put(run->writer, HIDDEN, first * per_image, run->hidden, batch->count * per_image));
@@ -99,31 +95,9 @@ cleanup:
     return status;
 }
 
-static slad_status write_all(slad_features_run *run)
-{
-    slad_context *context = run->context;
-    slad_status status = SLAD_OK;
-    slad_progress progress = {"computing features", 0, run->images, -1, -1, -1, -1, -1};
-    for (size_t first = 0; first < run->images;) {
-        const slad_batch *batch;
-        SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED, "Interrupted after %zu of %zu images", first,
-                     run->images);
-        SLAD_TRY(slad_loader_next(run->loader, &batch));
-        const size_t count = batch->count;
-        status = write_batch(run, batch, first);
-        slad_loader_release(run->loader, batch);
-        SLAD_TRY(status);
-        first += count;
-        progress.done = first;
-        slad_progress_report(context, &progress);
-    }
-cleanup:
-    return status;
-}
-
 static slad_status open_writer(slad_features_run *run)
 {
-    const uint64_t hidden[3] = {run->images, run->tokens, run->width}, vector[2] = {run->images, run->width};
+    const uint64_t hidden[3] = {run->pass.images, run->tokens, run->width}, vector[2] = {run->pass.images, run->width};
     const slad_safetensors_entry entries[FEATURE_TENSORS] = {
         [HIDDEN] = {"last_hidden_state", SLAD_SAFETENSORS_F32, 3, hidden, NULL},
         [CLS] = {"cls", SLAD_SAFETENSORS_F32, 2, vector, NULL},
@@ -136,22 +110,20 @@ static slad_status open_writer(slad_features_run *run)
 slad_status slad_run_features(slad_context *context, slad_device *device, const slad_features_options *options)
 {
     slad_status status = SLAD_OK;
-    slad_features_run run = {.context = context, .options = options, .batch = options->batch ? options->batch : 32};
-    size_t image_size;
+    slad_features_run run = {.context = context, .options = options};
     SLAD_TRY(slad_run_model_open(context, &run.model, options->model, options->teacher));
-    SLAD_TRY(open_loader(&run, &image_size));
-    SLAD_TRY(open_inference(&run, device, image_size));
+    SLAD_TRY(open_data(&run));
+    SLAD_TRY(open_inference(&run, device));
     SLAD_TRY(open_writer(&run));
-    SLAD_TRY(write_all(&run));
+    SLAD_TRY(slad_data_pass_walk(&run.pass, "computing features", write_batch, &run));
     slad_safetensors_writer *finished = run.writer;
     run.writer = NULL;
     SLAD_TRY(slad_safetensors_writer_finish(finished));
-    slad_log(context, SLAD_LOG_INFO, "Features of %zu images are in %s", run.images, options->out);
+    slad_log(context, SLAD_LOG_INFO, "Features of %zu images are in %s", run.pass.images, options->out);
 cleanup:
     slad_safetensors_writer_abandon(run.writer);
     if (run.inference.store) slad_inference_free(&run.inference);
-    slad_loader_free(run.loader);
-    slad_dataset_free(run.dataset);
+    slad_data_pass_close(&run.pass);
     slad_run_model_close(&run.model);
     slad_release(run.hidden);
     slad_release(run.cls);

@@ -79,3 +79,8 @@ slad_network_source slad_run_model_teacher(const slad_run_model *model)
         .classes = model->config.classes,
     };
 }
+
+slad_position_mode slad_run_model_position(const slad_run_model *model, slad_position_mode asked)
+{
+    return model->is_run ? model->config.train.position_mode : asked;
+}

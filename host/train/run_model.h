@@ -22,5 +22,7 @@ void slad_run_model_close(slad_run_model *model);
 slad_status slad_run_model_student(slad_context *context, slad_network_source *source, const slad_run_model *model,
                                    bool want_head);
 slad_network_source slad_run_model_teacher(const slad_run_model *model);
+/* How position tables are resized: a run's own mode, for a folder the one that was asked for. */
+slad_position_mode slad_run_model_position(const slad_run_model *model, slad_position_mode asked);
 
 #endif

@@ -57,7 +57,8 @@ static slad_status predict(slad_context *context, slad_predictions *predictions,
                      predictions->images);
         memset(pixels, 0, inference->batch * floats * sizeof *pixels);
         SLAD_TRY(read_images(context, pixels, preprocess, paths + first, count));
-        SLAD_TRY(slad_inference_run(inference, logits, pixels));
+        SLAD_TRY(slad_inference_run(inference, pixels));
+        SLAD_TRY(slad_inference_read(inference, logits, inference->logits));
         for (size_t i = 0; i < count; i++)
             softmax(predictions->probabilities + (first + i) * classes, logits + i * classes, classes);
     }
@@ -88,8 +89,8 @@ slad_status slad_run_predict(slad_context *context, slad_device *device, slad_pr
     SLAD_TRY(copy_class_names(context, predictions, opened.student->files));
     SLAD_TRY(slad_allocate(context, &predictions->probabilities, count * source.classes, sizeof(float), "predictions"));
     SLAD_TRY(slad_inference_create(context, &inference, device, &source, count < BATCH ? count : BATCH,
-                                   preprocess.crop_width,
-                                   opened.is_run ? opened.config.train.position_mode : SLAD_POSITION_AUTO, false));
+                                   preprocess.crop_width, slad_run_model_position(&opened, SLAD_POSITION_AUTO),
+                                   SLAD_WANT_LOGITS));
     SLAD_TRY(predict(context, predictions, &inference, &preprocess, paths));
 cleanup:
     if (inference.store) slad_inference_free(&inference);

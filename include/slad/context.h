@@ -47,6 +47,9 @@ SLAD_API void slad_context_free(slad_context *context);
 /* The message of the last error reported through this context, "" if none. Valid until the next error. */
 SLAD_API const char *slad_context_message(const slad_context *context);
 
+/* Frees a text that the library gave to the caller; NULL is allowed. */
+SLAD_API void slad_text_free(char *text);
+
 #ifdef __cplusplus
 }
 #endif

@@ -212,6 +212,26 @@ typedef struct slad_evaluation {
 } slad_evaluation;
 SLAD_API void slad_evaluation_free(slad_evaluation *evaluation);
 
+/* CKA of the teacher's and the student's features of the same images (method.md section 11), 1 for features that differ
+ * by a rotation, scale or shift. NaN where features do not vary. */
+typedef struct slad_cka_scores {
+    double cls, mean; /* at the output: CLS, and mean of the patches, after the final LayerNorm */
+    double *layers;   /* [layers]: CLS of what a student block and its teacher block give; owned by the result */
+} slad_cka_scores;
+typedef struct slad_cka_result {
+    bool present;                            /* false: not measured */
+    size_t batch, batches;                   /* minibatches of so many images; the images left over are not used */
+    size_t layers;                           /* student layers that the layer map gives a teacher layer */
+    size_t *student_layers, *teacher_layers; /* [layers] */
+    slad_cka_scores adapted;
+    bool has_pretrained; /* the folders that training started from are still there */
+    slad_cka_scores pretrained;
+    double delta; /* percent: 100 (pretrained.cls - adapted.cls) / pretrained.cls; NaN without pretrained */
+} slad_cka_result;
+SLAD_API void slad_cka_result_free(slad_cka_result *result);
+/* auto: of a run with a teacher, if there are at least four images; on: the same, or an error that says why not. */
+typedef enum slad_cka_mode { SLAD_CKA_AUTO, SLAD_CKA_ON, SLAD_CKA_OFF } slad_cka_mode;
+
 /* Writes state.safetensors (all that is trained) and optimizer.safetensors (the same with the optimizer's moments and
  * the number of steps done) to a folder, each atomically. */
 SLAD_API slad_status slad_trainer_save(slad_trainer *trainer, const char *folder);
@@ -244,7 +264,8 @@ typedef struct slad_run_options {
 SLAD_API slad_status slad_run_train(slad_context *context, slad_device *device, const slad_run_options *options);
 
 /* Evaluation of a run (student and teacher) or of a Hugging Face folder with a classifier (student), over the
- * validation part of the data (its only part for a single tensor file). */
+ * validation part of the data (its only part for a single tensor file). CKA costs a second walk over the images, by the
+ * two encoders that training started from. */
 typedef struct slad_eval_options {
     const char *model, *data;
     const char *predictions; /* safetensors with student_logits, teacher_logits, labels; or NULL */
@@ -252,9 +273,20 @@ typedef struct slad_eval_options {
     uint32_t image_size; /* 0: what the run or the model's preprocessor_config.json says */
     slad_position_mode position_mode;
     bool strict_data;
+    slad_cka_mode cka;
 } slad_eval_options;
-SLAD_API slad_status slad_run_eval(slad_context *context, slad_device *device, slad_evaluation *student,
-                                   slad_evaluation *teacher, const slad_eval_options *options);
+/* What it measured; {0} to begin with. Free with slad_eval_result_free. */
+typedef struct slad_eval_result {
+    slad_evaluation student, teacher; /* teacher: of a run that has one */
+    slad_cka_result cka;
+} slad_eval_result;
+SLAD_API slad_status slad_run_eval(slad_context *context, slad_device *device, slad_eval_result *result,
+                                   const slad_eval_options *options);
+SLAD_API void slad_eval_result_free(slad_eval_result *result);
+/* The result as a JSON object: images; measure, by which the data set is judged; student and teacher with top1,
+ * mean_per_class and, of at most 1000 classes, confusion; cka with images, batch, output {cls, mean}, layers [{student,
+ * teacher, cka}], pretrained {output, layers} and delta. NaN becomes null. Free *text with slad_text_free. */
+SLAD_API slad_status slad_eval_result_json(slad_context *context, char **text, const slad_eval_result *result);
 
 /* Features of a frozen encoder, or of the adapted ones of a run: last_hidden_state [N,T,d] after the final LayerNorm,
  * cls [N,d], mean [N,d] of the patches. */
