@@ -197,15 +197,43 @@ static void build_patch_embedding(operation_check *check, const void *given)
     const slad_tensor *class_token = tensor(check, OPERATION_FROZEN, "class_token", 1, &columns, 12, 1, 0);
     const slad_tensor *position =
         tensor(check, OPERATION_FROZEN, "position", 2, (const size_t[]){7, columns}, 13, 1, 0);
-    operation_output(check,
-                     slad_patch_embedding(operation_record(check), pixels, weight, bias, class_token, position, 14),
-                     "tokens");
+    operation_output(
+        check, slad_patch_embedding(operation_record(check), pixels, weight, bias, class_token, NULL, position, 14),
+        "tokens");
     expect(check, given, "tokens", 14 * columns, 5e-6);
 }
 
 static void test_patch_embedding(void **state)
 {
     run(state, &(fixture){.name = "patch_embedding"}, (operation_case){.build = build_patch_embedding});
+}
+
+static void build_patch_embedding_trained(operation_check *check, const void *given)
+{
+    const size_t columns = 22;
+    const slad_tensor *pixels = tensor(check, OPERATION_INPUT, "pixels", 4, (const size_t[]){2, 3, 12, 20}, 66, 2, 0);
+    const slad_tensor *weight =
+        tensor(check, OPERATION_TRAINED, "weight", 2, (const size_t[]){columns, 48}, 67, 0.1f, 0);
+    const slad_tensor *bias = tensor(check, OPERATION_TRAINED, "bias", 1, &columns, 68, 1, 0);
+    const slad_tensor *class_token = tensor(check, OPERATION_TRAINED, "class_token", 1, &columns, 69, 1, 0);
+    const slad_tensor *registers =
+        tensor(check, OPERATION_TRAINED, "registers", 2, (const size_t[]){4, columns}, 70, 1, 0);
+    const slad_tensor *position =
+        tensor(check, OPERATION_TRAINED, "position", 2, (const size_t[]){16, columns}, 71, 1, 0);
+    output(check,
+           slad_patch_embedding(operation_record(check), pixels, weight, bias, class_token, registers, position, 4),
+           "tokens", 72);
+    expect(check, given, "tokens", 40 * columns, 5e-6);
+    expect(check, given, "dweight", 48 * columns, 5e-6);
+    expect(check, given, "dbias", columns, 2e-6);
+    expect(check, given, "dclass_token", columns, 2e-6);
+    expect(check, given, "dregisters", 4 * columns, 2e-6);
+    expect(check, given, "dposition", 16 * columns, 2e-6);
+}
+
+static void test_patch_embedding_trained(void **state)
+{
+    run(state, &(fixture){.name = "patch_embedding_trained"}, (operation_case){.build = build_patch_embedding_trained});
 }
 
 static void build_pool(operation_check *check, const void *given)
@@ -364,9 +392,16 @@ static void test_adamw(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layer_norm), cmocka_unit_test(test_layer_scale),  cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_swiglu),     cmocka_unit_test(test_attention),    cmocka_unit_test(test_patch_embedding),
-        cmocka_unit_test(test_pool),       cmocka_unit_test(test_distillation), cmocka_unit_test(test_feature_loss),
+        cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_layer_scale),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_patch_embedding),
+        cmocka_unit_test(test_patch_embedding_trained),
+        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_distillation),
+        cmocka_unit_test(test_feature_loss),
         cmocka_unit_test(test_adamw),
     };
     return cmocka_run_group_tests(tests, operation_bench_open, operation_bench_close);

@@ -239,7 +239,7 @@ const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone
 {
     const slad_encoder_info *info = &backbone->encoder->info;
     const slad_tensor *x = slad_patch_embedding(record, pixels, backbone->patch_weight, backbone->patch_bias,
-                                                backbone->class_token, backbone->position, info->patch);
+                                                backbone->class_token, NULL, backbone->position, info->patch);
     for (size_t i = 0; i < info->layers; i++) {
         x = record_block(record, backbone, x, &backbone->blocks[i], adapters ? &adapters[i] : NULL);
         if (block_tokens) block_tokens[i] = x;

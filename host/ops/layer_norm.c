@@ -174,8 +174,8 @@ const slad_tensor *slad_layer_norm(slad_record *record, const slad_tensor *x, co
     const slad_tensor *inputs[] = {x, gamma, beta};
     const forward_parameters parameters = {epsilon};
     if (!slad_check_operand(record, "layer_norm", x, 0) ||
-        !slad_check_parameter(record, "layer_norm", gamma, 0, slad_tensor_columns(x)) ||
-        !slad_check_parameter(record, "layer_norm", beta, 0, slad_tensor_columns(x)))
+        !slad_check_parameter(record, "layer_norm", gamma, 1, slad_tensor_columns(x)) ||
+        !slad_check_parameter(record, "layer_norm", beta, 1, slad_tensor_columns(x)))
         return NULL;
     slad_node *node = slad_record_append(record, &forward_operation, SLAD_PHASE_MICRO_BATCH, inputs, 3, &parameters,
                                          sizeof parameters);

@@ -195,7 +195,7 @@ const slad_tensor *slad_layer_scale(slad_record *record, const slad_tensor *x, c
 {
     const slad_tensor *inputs[] = {x, z, gamma};
     if (!slad_check_same_size(record, "layer_scale", z, x) ||
-        (gamma && !slad_check_parameter(record, "layer_scale", gamma, 0, slad_tensor_columns(x))))
+        (gamma && !slad_check_parameter(record, "layer_scale", gamma, 1, slad_tensor_columns(x))))
         return NULL;
     slad_node *node = slad_record_append(record, &forward_operation, SLAD_PHASE_MICRO_BATCH, inputs, 3, NULL, 0);
     return slad_node_output(record, node, x->rank, x->size);

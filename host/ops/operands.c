@@ -29,27 +29,15 @@ bool slad_check_same_size(slad_record *record, const char *operation, const slad
                             like->name, like_shape);
 }
 
-static bool check_shape(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
-                        size_t columns)
-{
-    if (slad_tensor_elements(tensor) == (rows ? rows : 1) * columns && slad_tensor_columns(tensor) == columns)
-        return true;
-    char shape[96];
-    slad_tensor_shape_text(shape, tensor);
-    return slad_record_fail(record, SLAD_ERROR_INTERNAL, "%s: %s %s must be of %zu x %zu", operation, tensor->name,
-                            shape, rows ? rows : 1, columns);
-}
-
-bool slad_check_frozen(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
+bool slad_check_matrix(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
                        size_t columns)
 {
     if (!slad_check_operand(record, operation, tensor, 0)) return false;
-    if (tensor->needs_gradient)
-        return slad_record_fail(record, SLAD_ERROR_USAGE,
-                                "%s: %s is to be trained, but full fine-tuning is not available in this version; "
-                                "train adapters (lora) or the head alone (probe)",
-                                operation, tensor->name);
-    return check_shape(record, operation, tensor, rows, columns);
+    if (slad_tensor_rows(tensor) == rows && slad_tensor_columns(tensor) == columns) return true;
+    char shape[96];
+    slad_tensor_shape_text(shape, tensor);
+    return slad_record_fail(record, SLAD_ERROR_INTERNAL, "%s: %s %s must be of %zu x %zu", operation, tensor->name,
+                            shape, rows, columns);
 }
 
 bool slad_check_parameter(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
@@ -59,7 +47,7 @@ bool slad_check_parameter(slad_record *record, const char *operation, const slad
     if (tensor->needs_gradient && tensor->slab->kind != SLAD_SLAB_TRAINED)
         return slad_record_fail(record, SLAD_ERROR_INTERNAL, "%s: trained %s must lie in the store", operation,
                                 tensor->name);
-    return check_shape(record, operation, tensor, rows, columns);
+    return slad_check_matrix(record, operation, tensor, rows, columns);
 }
 
 slad_work slad_work_of_vectors(const slad_launcher *launcher, size_t elements)

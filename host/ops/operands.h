@@ -12,12 +12,11 @@ bool slad_check_operand(slad_record *record, const char *operation, const slad_t
 bool slad_check_same_size(slad_record *record, const char *operation, const slad_tensor *tensor,
                           const slad_tensor *like);
 
-/* A parameter of the model that the operation cannot train: [columns], or, with rows > 0, [rows, columns]. A trained
- * one is SLAD_ERROR_USAGE. */
-bool slad_check_frozen(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
+/* The same, of rows x columns elements in whatever leading sizes. */
+bool slad_check_matrix(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
                        size_t columns);
 
-/* The same of one that the operation can train: then it must lie in the store. */
+/* The same of a parameter of the model whose gradient is only ever added to: a trained one must lie in the store. */
 bool slad_check_parameter(slad_record *record, const char *operation, const slad_tensor *tensor, size_t rows,
                           size_t columns);
 

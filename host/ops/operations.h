@@ -6,12 +6,13 @@
 #include "graph/launcher.h"
 #include "ops/step_values.h"
 
-/* Images [b, channels, height, width] to tokens [b, 1 + P, d]: each patch times weight [d, channels * patch * patch]
- * plus bias [d], the class token [d] before them, position [1 + P, d] added to all. P = (height / patch) * (width /
- * patch), patches in row-major order. All of it is frozen (method.md section 6.3). */
+/* Images [b, channels, height, width] to tokens [b, 1 + R + P, d]: each patch times weight [d, channels * patch *
+ * patch] plus bias [d], before them the class token [d], position [1 + P, d] added to all of these; and between class
+ * token and patches the registers [R, d], which have no position (NULL: R = 0). P = (height / patch) * (width / patch),
+ * patches in row-major order (method.md section 6.3). Gradients of whatever of it is trained, except the pixels. */
 const slad_tensor *slad_patch_embedding(slad_record *record, const slad_tensor *pixels, const slad_tensor *weight,
                                         const slad_tensor *bias, const slad_tensor *class_token,
-                                        const slad_tensor *position, size_t patch);
+                                        const slad_tensor *registers, const slad_tensor *position, size_t patch);
 
 /* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last size, biased variance. gamma, beta [d]:
  * frozen, or trained; gradients dgamma = sum of dy (x - mean) rstd over the rows, dbeta = sum of dy. */

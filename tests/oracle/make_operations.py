@@ -95,6 +95,20 @@ def patch_embedding():
     write("patch_embedding", {"tokens": torch.cat((class_token, patches), 1) + counter(13, (7, 20))})
 
 
+def patch_embedding_trained():
+    """Registers behind the class token, and the gradients of all that can be trained."""
+    pixels, weight = counter(66, (2, 3, 12, 20), 2.0), counter(67, (22, 3, 4, 4), 0.1).requires_grad_()
+    bias, class_token = counter(68, (22,)).requires_grad_(), counter(69, (22,)).requires_grad_()
+    registers, position = counter(70, (4, 22)).requires_grad_(), counter(71, (16, 22)).requires_grad_()
+    patches = F.conv2d(pixels, weight, bias, stride=4).flatten(2).transpose(1, 2)
+    tokens = torch.cat((class_token.expand(2, 1, 22), patches), 1) + position
+    tokens = torch.cat((tokens[:, :1], registers.expand(2, 4, 22), tokens[:, 1:]), 1)
+    tokens.backward(counter(72, (2, 20, 22)))
+    write("patch_embedding_trained", {
+        "tokens": tokens, "dweight": weight.grad, "dbias": bias.grad, "dclass_token": class_token.grad,
+        "dregisters": registers.grad, "dposition": position.grad})
+
+
 def pool():
     tokens = counter(14, (3, 11, 19)).requires_grad_()
     pooled = torch.cat((tokens[:, 0], tokens[:, 5:].mean(1)), 1)
@@ -163,5 +177,5 @@ def adamw():
 
 
 if __name__ == "__main__":
-    for make in (layer_norm, layer_scale, gelu, swiglu, attention, patch_embedding, pool, distillation, feature_loss, adamw):
+    for make in (layer_norm, layer_scale, gelu, swiglu, attention, patch_embedding, patch_embedding_trained, pool, distillation, feature_loss, adamw):
         make()
