@@ -13,8 +13,7 @@ static const char *const form_names[] = {
     [SLAD_FORM_IDX] = "IDX files",
     [SLAD_FORM_TENSORS] = "tensor files",
     [SLAD_FORM_CUB] = "CUB-200-2011 with its official split",
-    [SLAD_FORM_AIRCRAFT] = "FGVC-Aircraft, variants, with its official trainval and test parts and without the banner "
-                           "of 20 rows below each image",
+    [SLAD_FORM_AIRCRAFT] = "FGVC-Aircraft, trainval against test, without the banner of 20 rows of each image",
     [SLAD_FORM_DTD] = "DTD with its official split 1, train and val together against test",
 };
 

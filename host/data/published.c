@@ -158,35 +158,33 @@ cleanup:
 
 /* ---- CUB-200-2011: each list starts its lines with an image's number, or a class's ---- */
 
+/* A list of CUB-200-2011, by number. */
+typedef struct numbered {
+    slad_index_file file;
+    slad_index_line *lines; /* [file.count], number - 1: what follows the number on its line */
+} numbered;
+
 /* Lines by their numbers, 1 .. count, each once. */
-static slad_status read_numbered(slad_context *context, slad_index_file *file, const slad_index_line ***lines,
-                                 char ***rests, const char *folder, const char *name)
+static slad_status read_numbered(slad_context *context, numbered *list, const char *folder, const char *name)
 {
     slad_status status = SLAD_OK;
+    slad_index_file *file = &list->file;
     SLAD_TRY(slad_index_read(context, file, folder, name));
-    SLAD_TRY(slad_allocate(context, lines, file->count, sizeof **lines, "index"));
-    SLAD_TRY(slad_allocate(context, rests, file->count, sizeof **rests, "index"));
+    SLAD_TRY(slad_allocate(context, &list->lines, file->count, sizeof *list->lines, "index"));
     for (size_t i = 0; i < file->count; i++) {
         const slad_index_line *line = &file->lines[i];
         size_t id = 0;
         char *rest = NULL;
         SLAD_TRY(slad_index_split(context, &rest, file, line));
         SLAD_TRY(slad_index_number(context, &id, file, line, line->text, 1, file->count));
-        SLAD_FAIL_IF((*lines)[id - 1], SLAD_ERROR_DATA, "%s:%zu: the number %zu stands twice, first on line %zu",
-                     file->path, line->number, id, (*lines)[id - 1]->number);
-        (*lines)[id - 1] = line;
-        (*rests)[id - 1] = rest;
+        slad_index_line *place = &list->lines[id - 1];
+        SLAD_FAIL_IF(place->text, SLAD_ERROR_DATA, "%s:%zu: the number %zu stands twice, first on line %zu", file->path,
+                     line->number, id, place->number);
+        *place = (slad_index_line){rest, line->number};
     }
 cleanup:
     return status;
 }
-
-/* A list of CUB-200-2011, by number. */
-typedef struct numbered {
-    slad_index_file file;
-    const slad_index_line **lines;
-    char **rests; /* what follows the number */
-} numbered;
 
 enum { CUB_IMAGES, CUB_CLASSES, CUB_LABELS, CUB_SPLIT, CUB_LISTS };
 
@@ -196,12 +194,12 @@ static slad_status take_cub_image(slad_context *context, slad_dataset *dataset, 
     const numbered *labels = &lists[CUB_LABELS], *split = &lists[CUB_SPLIT], *images = &lists[CUB_IMAGES];
     size_t label = 0, is_training = 0;
     char *relative = NULL;
-    SLAD_TRY(
-        slad_index_number(context, &label, &labels->file, labels->lines[i], labels->rests[i], 1, dataset->class_count));
-    SLAD_TRY(slad_index_number(context, &is_training, &split->file, split->lines[i], split->rests[i], 0, 1));
-    SLAD_TRY(slad_path_join(context, &relative, "images", images->rests[i]));
+    SLAD_TRY(slad_index_number(context, &label, &labels->file, &labels->lines[i], labels->lines[i].text, 1,
+                               dataset->class_count));
+    SLAD_TRY(slad_index_number(context, &is_training, &split->file, &split->lines[i], split->lines[i].text, 0, 1));
+    SLAD_TRY(slad_path_join(context, &relative, "images", images->lines[i].text));
     SLAD_TRY(add_listed(context, dataset, is_training ? SLAD_SPLIT_TRAIN : SLAD_SPLIT_VALIDATION, relative,
-                        (int32_t)label - 1, &images->file, images->lines[i]));
+                        (int32_t)label - 1, &images->file, &images->lines[i]));
 cleanup:
     slad_release(relative);
     return status;
@@ -213,8 +211,7 @@ static slad_status read_cub(slad_context *context, slad_dataset *dataset)
                                                  "train_test_split.txt"};
     slad_status status = SLAD_OK;
     numbered lists[CUB_LISTS] = {0};
-    for (size_t i = 0; i < CUB_LISTS; i++)
-        SLAD_TRY(read_numbered(context, &lists[i].file, &lists[i].lines, &lists[i].rests, dataset->root, names[i]));
+    for (size_t i = 0; i < CUB_LISTS; i++) SLAD_TRY(read_numbered(context, &lists[i], dataset->root, names[i]));
     const size_t images = lists[CUB_IMAGES].file.count, classes = lists[CUB_CLASSES].file.count;
     for (size_t i = CUB_LABELS; i < CUB_LISTS; i++)
         SLAD_FAIL_IF(lists[i].file.count != images, SLAD_ERROR_DATA,
@@ -225,13 +222,12 @@ static slad_status read_cub(slad_context *context, slad_dataset *dataset)
     SLAD_TRY(slad_allocate(context, &dataset->classes, classes, sizeof *dataset->classes, "class names"));
     dataset->class_count = classes;
     for (size_t i = 0; i < classes; i++)
-        SLAD_TRY(slad_duplicate(context, &dataset->classes[i], lists[CUB_CLASSES].rests[i]));
+        SLAD_TRY(slad_duplicate(context, &dataset->classes[i], lists[CUB_CLASSES].lines[i].text));
     for (size_t i = 0; i < images; i++) SLAD_TRY(take_cub_image(context, dataset, lists, i));
 cleanup:
     for (size_t i = 0; i < CUB_LISTS; i++) {
         slad_index_free(&lists[i].file);
-        slad_release((void *)lists[i].lines);
-        slad_release((void *)lists[i].rests);
+        slad_release(lists[i].lines);
     }
     return status;
 }
