@@ -1,5 +1,6 @@
 /* The losses of both models and their gradients with respect to the logits, in one pass over each image's row:
  *   CE = -sum t log softmax(z), t = (1 - e) onehot + e / classes,     dz = softmax(z) - t;
+ *   of a mixed image onehot = m onehot(label) + (1 - m) onehot(second label);
  *   KL(p || q), p = softmax(z_T / tau), q = softmax(z_S / tau),       tau dz_S = q - p, tau dz_T = p (l - mean_p l);
  *   KL(q || p),                                                       tau dz_S = -q (l - mean_q l), tau dz_T = p - q;
  * with l = log p - log q and its means under p and q. dz_T of the KL is left out where the teacher is detached.
@@ -53,11 +54,16 @@ static inline float softened_log(const float z, const normaliser n, const float 
     return (z - n.largest) * inverse_tau - n.softened_log_sum;
 }
 
-/* A label that is no class counts as the largest logit's. */
-static inline float cross_entropy(__global const float *z, const uint classes, const uint label, const float smoothing,
-                                  const normaliser n)
+/* Its target is the label alone where the label's share is 1; the rest is the second label's. A label that is no class
+ * counts as the largest logit's. Inlined always: left out of line, it makes LLVM keep a noalias.scope.decl that Oclgrind
+ * 21 does not know. */
+GROUP_FUNCTION float cross_entropy(__global const float *z, const uint classes, const uint label, const uint second,
+                                  const float share, const float smoothing, const normaliser n)
 {
-    const float shifted = label < classes ? z[label] - n.largest : 0.0f;
+    const float first = label < classes ? z[label] - n.largest : 0.0f;
+    const float other = second < classes ? z[second] - n.largest : 0.0f;
+    /* Of a label without a share a logit of minus infinity must not count. */
+    const float shifted = share == 1.0f ? first : share == 0.0f ? other : share * first + (1.0f - share) * other;
     /* Without smoothing a logit of minus infinity must not count. */
     return n.log_sum - (1.0f - smoothing) * shifted - (smoothing > 0.0f ? smoothing * n.mean : 0.0f);
 }
@@ -107,10 +113,11 @@ __kernel void distillation_loss(
     __global float *restrict student_dz, const uint student_dz_offset, __global float *restrict teacher_dz,
     const uint teacher_dz_offset, __global const float *restrict student_z, const uint student_z_offset,
     __global const float *restrict teacher_z, const uint teacher_z_offset, __global const int *restrict labels,
-    const uint labels_offset, __global const float *restrict task_weights, const uint task_weights_offset,
+    const uint labels_offset, __global const int *restrict labels_2, const uint labels_2_offset,
+    __global const float *restrict mix, const uint mix_offset, __global const float *restrict task_weights, const uint task_weights_offset,
     __global const float *restrict kl_weights, const uint kl_weights_offset, __global const float *restrict step_values,
     const uint step_values_offset, const uint rows, const uint classes, const uint has_student, const uint has_teacher,
-    const uint kl_reaches_teacher, const float alpha_student, const float alpha_teacher, const float alpha_kl,
+    const uint is_mixed, const uint kl_reaches_teacher, const float alpha_student, const float alpha_teacher, const float alpha_kl,
     const float tau, const float forward, const float reverse, const float smoothing)
 {
     ROW_SCRATCH(scratch);
@@ -120,10 +127,13 @@ __kernel void distillation_loss(
     const size_t place = (size_t)row * classes;
     const float inverse_tau = 1.0f / tau;
     const uint label = (uint)labels[labels_offset + row];
+    const uint second = is_mixed ? (uint)labels_2[labels_2_offset + row] : label;
+    const float share = is_mixed ? mix[mix_offset + row] : 1.0f;
+    const uint likelier = share >= 0.5f ? label : second;
     const float kl_weight = kl_weights[kl_weights_offset + row] * step_values[step_values_offset + STEP_INVERSE_KL];
     float weight = task_weights[task_weights_offset + row] * step_values[step_values_offset + STEP_INVERSE_TASK];
     /* An image without a label has weight 0 and may have any label; any other wrong label must not go unnoticed. */
-    if (label >= classes && weight != 0.0f) weight = as_float(0x7fc00000u);
+    if ((label >= classes || second >= classes) && weight != 0.0f) weight = as_float(0x7fc00000u);
     __global const float *student_row = has_student ? student_z + student_z_offset : teacher_z + teacher_z_offset;
     __global const float *teacher_row = has_teacher ? teacher_z + teacher_z_offset : student_row;
     student_row += place;
@@ -131,10 +141,10 @@ __kernel void distillation_loss(
 
     const normaliser student = normalise(student_row, classes, inverse_tau SCRATCH_ARGUMENT);
     const normaliser teacher = normalise(teacher_row, classes, inverse_tau SCRATCH_ARGUMENT);
-    const float student_loss = cross_entropy(student_row, classes, label, smoothing, student);
-    const float teacher_loss = cross_entropy(teacher_row, classes, label, smoothing, teacher);
-    const float student_right = is_right(student_row, classes, label, student.largest, student_loss SCRATCH_ARGUMENT);
-    const float teacher_right = is_right(teacher_row, classes, label, teacher.largest, teacher_loss SCRATCH_ARGUMENT);
+    const float student_loss = cross_entropy(student_row, classes, label, second, share, smoothing, student);
+    const float teacher_loss = cross_entropy(teacher_row, classes, label, second, share, smoothing, teacher);
+    const float student_right = is_right(student_row, classes, likelier, student.largest, student_loss SCRATCH_ARGUMENT);
+    const float teacher_right = is_right(teacher_row, classes, likelier, teacher.largest, teacher_loss SCRATCH_ARGUMENT);
 
     const divergence kl =
         diverge(student_row, student, teacher_row, teacher, classes, inverse_tau, forward, reverse SCRATCH_ARGUMENT);
@@ -143,11 +153,12 @@ __kernel void distillation_loss(
     const int both = has_student && has_teacher;
     const float kl_slope = alpha_kl * kl_weight * inverse_tau, everywhere = smoothing / (float)classes;
     for (uint c = ROW_LANE; c < classes; c += ROW_LANES) {
-        const float target = (c == label ? 1.0f - smoothing : 0.0f) + everywhere;
+        const float wanted = (c == label ? (1.0f - smoothing) * share : 0.0f) +
+                             (c == second ? (1.0f - smoothing) * (1.0f - share) : 0.0f) + everywhere;
         float student_slope =
-            alpha_student * weight * (exp(student_row[c] - student.largest - student.log_sum) - target);
+            alpha_student * weight * (exp(student_row[c] - student.largest - student.log_sum) - wanted);
         float teacher_slope =
-            alpha_teacher * weight * (exp(teacher_row[c] - teacher.largest - teacher.log_sum) - target);
+            alpha_teacher * weight * (exp(teacher_row[c] - teacher.largest - teacher.log_sum) - wanted);
         if (both) {
             const float log_q = softened_log(student_row[c], student, inverse_tau);
             const float log_p = softened_log(teacher_row[c], teacher, inverse_tau);

@@ -23,6 +23,8 @@ typedef struct loss_case {
     bool teacher_gradient;                        /* check the teacher's; the student's too if the KL reaches both */
     const float *student, *teacher;               /* NULL: random */
     const int32_t *labels;                        /* NULL: random */
+    const int32_t *labels_2;                      /* NULL: random, if there is a mix */
+    const float *mix;                             /* NULL: no mixed images */
     const float *task, *kl;                       /* NULL: ones */
     const float *terms, *sums, *student_gradient; /* expected, or NULL */
     const float *teacher_gradient_values;
@@ -60,6 +62,11 @@ static void build(operation_check *check, const void *parameters)
                                    logits, test->teacher ? operation_given(test->teacher) : random);
     const slad_tensor *labels =
         operation_integers(check, "labels", 1, &test->rows, (uint32_t)test->classes, test->labels);
+    const slad_tensor *labels_2 = NULL, *mix = NULL;
+    if (test->mix) {
+        labels_2 = operation_integers(check, "labels_2", 1, &test->rows, (uint32_t)test->classes, test->labels_2);
+        mix = operation_tensor(check, OPERATION_INPUT, "mix", 1, &test->rows, operation_given(test->mix));
+    }
     const slad_tensor *task_weights =
         operation_tensor(check, OPERATION_INPUT, "task", 1, &test->rows, operation_given(task));
     const slad_tensor *kl_weights = operation_tensor(check, OPERATION_INPUT, "kl", 1, &test->rows, operation_given(kl));
@@ -75,13 +82,14 @@ static void build(operation_check *check, const void *parameters)
                          test->gradient_tolerance > 0 ? test->gradient_tolerance : 1e-5);
     if (test->teacher_gradient_values) operation_expect(check, "dteacher", test->teacher_gradient_values, 1e-5);
     operation_loss(check,
-                   slad_distillation_loss(record, student, teacher, labels, task_weights, kl_weights, steps,
-                                          accumulators, &test->parameters),
+                   slad_distillation_loss(record, student, teacher, labels, labels_2, mix, task_weights, kl_weights,
+                                          steps, accumulators, &test->parameters),
                    "terms", weights, 4);
     if (test->twice)
         operation_output_only(check,
                               slad_distillation_loss(record, slad_record_detach(record, student), NULL, labels,
-                                                     task_weights, kl_weights, steps, accumulators, &test->parameters),
+                                                     labels_2, mix, task_weights, kl_weights, steps, accumulators,
+                                                     &test->parameters),
                               "more");
 }
 
@@ -226,6 +234,50 @@ static void every_smoothing(void **state)
                                .kl = kl});
 }
 
+/* Shares at their ends, equal labels, and what takes an image out; classes below and above a row's lanes. */
+static void every_mixture(void **state)
+{
+    static const float mix[] = {0.3f, 1, 0, 0.5f, 0.9f, 0.125f}, task[] = {1, 1, 0.5f, 1, 0, 2};
+    static const int32_t labels[] = {1, 2, 0, 1, 1000, 0}, second[] = {0, 0, 1, 1, -1, 2};
+    static const size_t classes[] = {3, 64, 130};
+    for (size_t i = 0; i < 2 * sizeof classes / sizeof *classes; i++)
+        run(state, (loss_case){.rows = 6,
+                               .classes = classes[i / 2],
+                               .parameters = {.alpha_student = 0.7,
+                                              .alpha_teacher = 0.4,
+                                              .alpha_kl = 1.3,
+                                              .tau = 2,
+                                              .label_smoothing = i % 2 ? 0.1 : 0,
+                                              .kl_reaches_teacher = true},
+                               .teacher_gradient = true,
+                               .labels = labels,
+                               .labels_2 = second,
+                               .mix = mix,
+                               .task = task});
+}
+
+/* A label without a share may be impossible: its logit is minus infinity. */
+static void shares_of_zero(void **state)
+{
+    static const float student[] = {-INFINITY, 0, 1.0986123f, -INFINITY, 0, 1.0986123f}, mix[] = {0, 1};
+    static const int32_t labels[] = {0, 1}, second[] = {1, 0};
+    const float terms[] = {(float)log(4.0) / 2, 0, 0, 0, (float)log(4.0) / 2, 0, 0, 0};
+    const loss_case test = {.rows = 2,
+                            .classes = 3,
+                            .parameters = even,
+                            .no_teacher = true,
+                            .student = student,
+                            .labels = labels,
+                            .labels_2 = second,
+                            .mix = mix,
+                            .terms = terms};
+    operation_run(*state, &(operation_case){.name = "impossible labels",
+                                            .build = build,
+                                            .parameters = &test,
+                                            .tolerance = 2e-5,
+                                            .difference_tolerance = -1});
+}
+
 /* Probabilities q = 1/4, 3/4 of the student, p = 1/2, 1/2 of the teacher; label 1, of which smoothing 0.2 leaves 0.9.
  * log p / q = log 2, log 2/3; their mean under q is -KL(q || p). */
 static void worked_options(void **state)
@@ -345,6 +397,9 @@ typedef struct edge {
     float student[2 * 4];
     int32_t labels[2];
     bool nan_first, nan_second;
+    bool is_mixed;
+    int32_t second[2];
+    float mix[2];
 } edge;
 
 static void run_kernel(operation_bench *bench, const edge *test, float *terms, float *gradient, float *right)
@@ -352,10 +407,13 @@ static void run_kernel(operation_bench *bench, const edge *test, float *terms, f
     static float teacher[8], teacher_gradient[8], weights[2] = {1, 1};
     float step_values[SLAD_STEP_VALUES] = {0.5f, 0.5f};
     float student[8];
-    int32_t labels[2];
+    float mix[2];
+    int32_t labels[2], second[2];
     operation_fill(teacher, 8, 5, 0, 1);
     memcpy(student, test->student, sizeof student);
     memcpy(labels, test->labels, sizeof labels);
+    memcpy(second, test->second, sizeof second);
+    memcpy(mix, test->mix, sizeof mix);
     operation_argument arguments[] = {
         OPERATION_WRITE(terms, 8),
         OPERATION_WRITE(right, 4),
@@ -364,6 +422,8 @@ static void run_kernel(operation_bench *bench, const edge *test, float *terms, f
         OPERATION_READ(student, 8),
         OPERATION_READ(teacher, 8),
         OPERATION_READ(labels, 2),
+        OPERATION_READ(second, 2),
+        OPERATION_READ(mix, 2),
         OPERATION_READ(weights, 2),
         OPERATION_READ(weights, 2),
         OPERATION_READ(step_values, SLAD_STEP_VALUES),
@@ -371,6 +431,7 @@ static void run_kernel(operation_bench *bench, const edge *test, float *terms, f
         OPERATION_UINT(4),
         OPERATION_UINT(1),
         OPERATION_UINT(1),
+        OPERATION_UINT(test->is_mixed),
         OPERATION_UINT(0),
         OPERATION_FLOAT(1),
         OPERATION_FLOAT(1),
@@ -387,9 +448,14 @@ static void run_kernel(operation_bench *bench, const edge *test, float *terms, f
 static void broken_logits_and_labels_show(void **state)
 {
     static const edge edges[] = {
-        {{1, NAN, 0, 2, 0, 1, 2, 3}, {3, 3}, true, false},      {{0, 1, 2, 3, NAN, NAN, NAN, NAN}, {3, 0}, false, true},
-        {{INFINITY, 0, 0, 0, 0, 1, 2, 3}, {0, 3}, true, false}, {{0, 1, 2, 3, 0, 1, 2, 3}, {3, 4}, false, true},
-        {{0, 1, 2, 3, 0, 1, 2, 3}, {-1, 3}, true, false},
+        {{1, NAN, 0, 2, 0, 1, 2, 3}, {3, 3}, true, false, false, {0}, {0}},
+        {{0, 1, 2, 3, NAN, NAN, NAN, NAN}, {3, 0}, false, true, false, {0}, {0}},
+        {{INFINITY, 0, 0, 0, 0, 1, 2, 3}, {0, 3}, true, false, false, {0}, {0}},
+        {{0, 1, 2, 3, 0, 1, 2, 3}, {3, 4}, false, true, false, {0}, {0}},
+        {{0, 1, 2, 3, 0, 1, 2, 3}, {-1, 3}, true, false, false, {0}, {0}},
+        {{0, 1, 2, 3, 0, 1, 2, 3}, {3, 3}, false, true, true, {0, -1}, {0.75f, 0.75f}},
+        {{0, 1, 2, 3, 0, 1, 2, 3}, {3, 3}, true, false, true, {4, 0}, {0.75f, 0.75f}},
+        {{0, 1, 2, 3, 0, 1, 2, 3}, {3, 3}, true, false, true, {0, 0}, {NAN, 0.75f}},
     };
     operation_bench *bench = *state;
     for (size_t v = 0; v < bench->variant_count; v++) {
@@ -407,6 +473,27 @@ static void broken_logits_and_labels_show(void **state)
             if (!edges[i].nan_first) assert_float_equal(right[0], 0.5f, 0);
             if (!edges[i].nan_second) assert_float_equal(right[2], 0.5f, 0);
         }
+    }
+    bench->device = bench->variants[0];
+}
+
+/* A whole image is the same bytes whether there is a second label or not. */
+static void a_share_of_one_changes_no_byte(void **state)
+{
+    operation_bench *bench = *state;
+    const edge plain = {.student = {0.3f, -1, 2, 0.7f, 1, 5, -3, 0.1f}, .labels = {0, 2}};
+    edge mixed = plain;
+    mixed.is_mixed = true;
+    mixed.second[0] = 3;
+    mixed.mix[0] = mixed.mix[1] = 1;
+    for (size_t v = 0; v < bench->variant_count; v++) {
+        float terms[2][8] = {0}, gradient[2][8] = {0}, right[2][4] = {0};
+        bench->device = bench->variants[v];
+        run_kernel(bench, &plain, terms[0], gradient[0], right[0]);
+        run_kernel(bench, &mixed, terms[1], gradient[1], right[1]);
+        assert_memory_equal(terms[0], terms[1], sizeof terms[0]);
+        assert_memory_equal(gradient[0], gradient[1], sizeof gradient[0]);
+        assert_memory_equal(right[0], right[1], sizeof right[0]);
     }
     bench->device = bench->variants[0];
 }
@@ -432,18 +519,23 @@ static void build_misfit(operation_check *check, const void *parameters)
                                       .tau = kind == 4 ? 0 : 2,
                                       .label_smoothing = kind == 5 ? 1.5 : 0};
     assert_null(slad_distillation_loss(record, kind == 0 ? NULL : student, kind == 0 ? NULL : teacher,
-                                       kind == 2 ? weights : labels, weights, weights, step_values, accumulators,
-                                       &losses));
+                                       kind == 2 ? weights : labels, kind == 6 ? labels : NULL, NULL, weights, weights,
+                                       step_values, accumulators, &losses));
 }
 
 static void misfits_are_named(void **state)
 {
-    static const char *const parts[] = {"no logits",           "student [4, 3], teacher [4, 5]",
-                                        "vectors of 4 images", "accumulators [8]",
-                                        "tau must be above 0", "smoothing must lie in 0 to 1, not 1.5"};
-    for (int kind = 0; kind < 6; kind++) {
+    static const char *const parts[] = {"no logits",
+                                        "student [4, 3], teacher [4, 5]",
+                                        "vectors of 4 images",
+                                        "accumulators [8]",
+                                        "tau must be above 0",
+                                        "smoothing must lie in 0 to 1, not 1.5",
+                                        "vectors of 4 images, both or none"};
+    for (int kind = 0; kind < 7; kind++) {
         const operation_case test = {.name = "misfit", .build = build_misfit, .parameters = &kind};
-        operation_expect_failure(*state, &test, kind >= 4 ? SLAD_ERROR_USAGE : SLAD_ERROR_INTERNAL, parts[kind]);
+        operation_expect_failure(*state, &test, kind == 4 || kind == 5 ? SLAD_ERROR_USAGE : SLAD_ERROR_INTERNAL,
+                                 parts[kind]);
     }
 }
 
@@ -466,6 +558,8 @@ int main(void)
         cmocka_unit_test(every_direction_reaching_both),
         cmocka_unit_test(every_direction_detached),
         cmocka_unit_test(every_smoothing),
+        cmocka_unit_test(every_mixture),
+        cmocka_unit_test(shares_of_zero),
         cmocka_unit_test(worked_options),
         cmocka_unit_test(sums_of_several_losses_add_up),
         cmocka_unit_test(large_temperature_is_logit_matching),
@@ -473,6 +567,7 @@ int main(void)
         cmocka_unit_test(huge_logits_stay_finite),
         cmocka_unit_test(weights_of_zero),
         cmocka_unit_test(broken_logits_and_labels_show),
+        cmocka_unit_test(a_share_of_one_changes_no_byte),
         cmocka_unit_test(misfits_are_named),
     };
     return cmocka_run_group_tests(tests, open_bench, operation_bench_close);

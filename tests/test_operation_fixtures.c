@@ -273,7 +273,7 @@ static void build_distillation(operation_check *check, const void *given)
     const slad_tensor *student = tensor(check, OPERATION_GRADIENT, "student_z", 2, size, 16, 4, 0);
     const slad_tensor *teacher = tensor(check, OPERATION_GRADIENT, "teacher_z", 2, size, 17, 6, 0);
     const slad_tensor *terms = slad_distillation_loss(
-        operation_record(check), student, teacher, operation_integers(check, "labels", 1, size, 11, labels),
+        operation_record(check), student, teacher, operation_integers(check, "labels", 1, size, 11, labels), NULL, NULL,
         operation_tensor(check, OPERATION_INPUT, "task_weights", 1, size, operation_given(task)),
         operation_tensor(check, OPERATION_INPUT, "kl_weights", 1, size, operation_given(kl)),
         operation_tensor(check, OPERATION_STATE, "step_values", 1, &steps, operation_given(values)),
@@ -318,6 +318,38 @@ static void build_feature_loss(operation_check *check, const void *given)
 static void test_feature_loss(void **state)
 {
     run(state, &(fixture){.name = "feature_loss"}, (operation_case){.build = build_feature_loss});
+}
+
+static void build_mixed(operation_check *check, const void *given)
+{
+    static const int32_t labels[] = {9, 1, 3, 7, 2, 6}, second[] = {2, 1, 5, 0, 10, 3};
+    static const float mix[] = {0.75f, 0.3f, 1, 0, 0.5f, 0.125f}, task[] = {1, 1, 1, 1, 0.5f, 0};
+    static const float kl[] = {1, 1, 1, 1, 1, 1};
+    static const float values[SLAD_STEP_VALUES] = {1 / 4.5f, 1 / 6.0f}, zeros[SLAD_ACCUMULATORS];
+    const slad_distillation loss = {
+        .alpha_student = 0.7, .alpha_teacher = 1.3, .alpha_kl = 0.4, .tau = 2, .label_smoothing = 0.1};
+    const double alphas[] = {loss.alpha_student, loss.alpha_teacher, loss.alpha_kl, 0};
+    const size_t size[] = {6, 11}, steps = SLAD_STEP_VALUES, sums = SLAD_ACCUMULATORS;
+    const slad_tensor *student = tensor(check, OPERATION_GRADIENT, "student_z", 2, size, 16, 4, 0);
+    const slad_tensor *teacher = tensor(check, OPERATION_GRADIENT, "teacher_z", 2, size, 17, 6, 0);
+    const slad_tensor *terms = slad_distillation_loss(
+        operation_record(check), student, teacher, operation_integers(check, "labels", 1, size, 11, labels),
+        operation_integers(check, "labels_2", 1, size, 11, second),
+        operation_tensor(check, OPERATION_INPUT, "mix", 1, size, operation_given(mix)),
+        operation_tensor(check, OPERATION_INPUT, "task_weights", 1, size, operation_given(task)),
+        operation_tensor(check, OPERATION_INPUT, "kl_weights", 1, size, operation_given(kl)),
+        operation_tensor(check, OPERATION_STATE, "step_values", 1, &steps, operation_given(values)),
+        operation_tensor(check, OPERATION_STATE, "accumulators", 1, &sums, operation_given(zeros)), &loss);
+    operation_loss(check, terms, "terms", alphas, 4);
+    expect(check, given, "terms", 24, 2e-6);
+    expect(check, given, "accumulators", SLAD_ACCUMULATORS, 2e-6);
+    expect(check, given, "dstudent_z", 66, 2e-6);
+    expect(check, given, "dteacher_z", 66, 2e-6);
+}
+
+static void test_mixed_distillation(void **state)
+{
+    run(state, &(fixture){.name = "distillation_mixed"}, (operation_case){.build = build_mixed});
 }
 
 enum { ADAMW_STEPS = 5, MATRIX = 5 * 23, BIAS = 13 };
@@ -401,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_patch_embedding_trained),
         cmocka_unit_test(test_pool),
         cmocka_unit_test(test_distillation),
+        cmocka_unit_test(test_mixed_distillation),
         cmocka_unit_test(test_feature_loss),
         cmocka_unit_test(test_adamw),
     };

@@ -4,7 +4,7 @@
 #include "ops/kernel_table.h"
 #include "ops/operations.h"
 
-enum { STUDENT = 0, TEACHER = 1, LABELS = 2, TASK_WEIGHTS = 3, KL_WEIGHTS = 4, STEP_VALUES = 5, INPUTS = 6 };
+enum { STUDENT, TEACHER, LABELS, LABELS_2, MIX, TASK_WEIGHTS, KL_WEIGHTS, STEP_VALUES, INPUTS };
 /* dz follow: of the student if there is one, then of the teacher if there is one. */
 enum { TERMS = 0, RIGHT = 1, ACCUMULATORS = 2, GRADIENTS = 3 };
 enum { LOSS, SUM };
@@ -55,6 +55,8 @@ static slad_status launch(slad_launcher *launcher, const slad_node *node)
         SLAD_TENSOR(inputs[STUDENT]),
         SLAD_TENSOR(inputs[TEACHER]),
         SLAD_TENSOR(inputs[LABELS]),
+        SLAD_TENSOR(inputs[LABELS_2]),
+        SLAD_TENSOR(inputs[MIX]),
         SLAD_TENSOR(inputs[TASK_WEIGHTS]),
         SLAD_TENSOR(inputs[KL_WEIGHTS]),
         SLAD_TENSOR(inputs[STEP_VALUES]),
@@ -62,6 +64,7 @@ static slad_status launch(slad_launcher *launcher, const slad_node *node)
         SLAD_UINT(classes),
         SLAD_UINT(inputs[STUDENT] != NULL),
         SLAD_UINT(inputs[TEACHER] != NULL),
+        SLAD_UINT(inputs[MIX] != NULL),
         SLAD_UINT(parameters->kl_reaches_teacher),
         SLAD_FLOAT(parameters->alpha_student),
         SLAD_FLOAT(parameters->alpha_teacher),
@@ -108,7 +111,8 @@ static slad_status reference(slad_host *host, const slad_node *node)
     slad_reference_distillation_loss(
         terms, right, slad_host_floats(host, student_gradient(node)), slad_host_floats(host, teacher_gradient(node)),
         slad_host_floats(host, inputs[STUDENT]), slad_host_floats(host, inputs[TEACHER]),
-        slad_host_integers(host, inputs[LABELS]), slad_host_floats(host, inputs[TASK_WEIGHTS]),
+        slad_host_integers(host, inputs[LABELS]), slad_host_integers(host, inputs[LABELS_2]),
+        slad_host_floats(host, inputs[MIX]), slad_host_floats(host, inputs[TASK_WEIGHTS]),
         slad_host_floats(host, inputs[KL_WEIGHTS]), &sizes);
     for (size_t which = 0; which <= SLAD_SUM_TEACHER_RIGHT; which++) {
         double sum = (double)accumulators[which];
@@ -158,6 +162,12 @@ static bool check(slad_record *record, const slad_tensor *const *inputs, const s
         !is_vector(inputs[KL_WEIGHTS], SLAD_F32, logits->size[0]))
         return slad_record_fail(record, SLAD_ERROR_INTERNAL,
                                 "distillation_loss: labels and weights must be vectors of %zu images", logits->size[0]);
+    if ((inputs[MIX] || inputs[LABELS_2]) &&
+        (!is_vector(inputs[LABELS_2], SLAD_I32, logits->size[0]) || !is_vector(inputs[MIX], SLAD_F32, logits->size[0])))
+        return slad_record_fail(record, SLAD_ERROR_INTERNAL,
+                                "distillation_loss: second labels and mixing factors must be vectors of %zu images, "
+                                "both or none",
+                                logits->size[0]);
     if (!is_vector(inputs[STEP_VALUES], SLAD_F32, SLAD_STEP_VALUES) ||
         !is_vector(accumulators, SLAD_F32, SLAD_ACCUMULATORS))
         return slad_record_fail(record, SLAD_ERROR_INTERNAL,
@@ -175,11 +185,13 @@ static bool check(slad_record *record, const slad_tensor *const *inputs, const s
 
 const slad_tensor *slad_distillation_loss(slad_record *record, const slad_tensor *student_z,
                                           const slad_tensor *teacher_z, const slad_tensor *labels,
+                                          const slad_tensor *labels_2, const slad_tensor *mix,
                                           const slad_tensor *task_weights, const slad_tensor *kl_weights,
                                           const slad_tensor *step_values, const slad_tensor *accumulators,
                                           const slad_distillation *parameters)
 {
-    const slad_tensor *inputs[INPUTS] = {student_z, teacher_z, labels, task_weights, kl_weights, step_values};
+    const slad_tensor *inputs[INPUTS] = {student_z, teacher_z,    labels,     labels_2,
+                                         mix,       task_weights, kl_weights, step_values};
     if (!check(record, inputs, accumulators, parameters)) return NULL;
     const slad_tensor *logits = student_z ? student_z : teacher_z;
     slad_node *node =
@@ -192,7 +204,7 @@ const slad_tensor *slad_distillation_loss(slad_record *record, const slad_tensor
     return terms;
 }
 
-/* Weights and step values of a self-test: all one half. */
+/* Weights, mixing factors and step values of a self-test: all one half. */
 static slad_status fill_half(slad_context *context, void *destination, size_t elements, const void *user, size_t index)
 {
     float *values = destination;
@@ -227,8 +239,9 @@ static slad_status self_test(slad_context *context, slad_record *record)
     slad_record_require_gradient(record, student);
     slad_record_require_gradient(record, teacher);
     const slad_tensor *labels = slad_record_input(record, "labels", SLAD_I32, 1, &rows, (uint32_t)classes);
-    const slad_tensor *terms =
-        slad_distillation_loss(record, student, teacher, labels, weights, weights, steps, accumulators, &parameters);
+    const slad_tensor *labels_2 = slad_record_input(record, "labels_2", SLAD_I32, 1, &rows, (uint32_t)classes);
+    const slad_tensor *terms = slad_distillation_loss(record, student, teacher, labels, labels_2, weights, weights,
+                                                      weights, steps, accumulators, &parameters);
     /* The sums come out by name too, though they are state. */
     slad_record_output(record, accumulators, "sums");
     SLAD_TRY(slad_self_test_differentiate(record, terms, "terms"));
@@ -237,7 +250,7 @@ cleanup:
 }
 
 const slad_kernel_row slad_distillation_loss_kernels[] = {
-    [LOSS] = {"distillation_loss", "distillation_loss", "ttttttttttuuuuufffffff", SLAD_WORK_ROWS, self_test, 1e-4},
+    [LOSS] = {"distillation_loss", "distillation_loss", "ttttttttttttuuuuuufffffff", SLAD_WORK_ROWS, self_test, 1e-4},
     [SUM] = {"distillation_loss", "distillation_loss_sum", "tttu", SLAD_WORK_ITEMS, self_test, 1e-4},
 };
 const size_t slad_distillation_loss_kernel_count =

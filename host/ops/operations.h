@@ -47,9 +47,11 @@ const slad_tensor *slad_pool(slad_record *record, const slad_tensor *tokens, sla
 
 /* The losses of both models and their gradients in one operation (method.md section 5):
  *   student_z, teacher_z [b, C]: logits; one of them may be NULL, then its terms and the KL are left out.
- *   labels [b] I32, task_weights [b], kl_weights [b]; step_values: SLAD_STEP_INVERSE_TASK and _KL multiply the sums.
+ *   labels [b] I32, task_weights [b], kl_weights [b]; step_values: SLAD_STEP_INVERSE_TASK and _KL multiply the sums;
+ *   labels_2 [b] I32 and mix [b] in 0 .. 1, of mixed images (mixup, CutMix), or both NULL: then mix is 1.
  * L = alpha_student CE(student) + alpha_teacher CE(teacher) + alpha_kl D, each a weighted mean over the whole batch;
- *   CE against the targets (1 - label_smoothing) onehot + label_smoothing / C;
+ *   CE against the targets (1 - label_smoothing) (mix onehot(labels) + (1 - mix) onehot(labels_2)) + label_smoothing /
+ *   C, as timm's mixup_target; what is right is judged by the label with the larger share, labels where they are equal;
  *   D = tau^2 ((1 - kl_reverse) KL(p || q) + kl_reverse KL(q || p)), p = softmax(teacher_z / tau), q that of the
  * student. Adds to `accumulators` [SLAD_ACCUMULATORS], unweighted by alpha: in a fixed order. Returns the per-image
  * terms [b, 4]: CE student, CE teacher, D (each already times weight and inverse sum), unused 0. In a differentiated
@@ -63,6 +65,7 @@ typedef struct slad_distillation {
 } slad_distillation;
 const slad_tensor *slad_distillation_loss(slad_record *record, const slad_tensor *student_z,
                                           const slad_tensor *teacher_z, const slad_tensor *labels,
+                                          const slad_tensor *labels_2, const slad_tensor *mix,
                                           const slad_tensor *task_weights, const slad_tensor *kl_weights,
                                           const slad_tensor *step_values, const slad_tensor *accumulators,
                                           const slad_distillation *parameters);

@@ -19,22 +19,34 @@ static bool first_largest_is(const float *z, size_t label, size_t classes)
     return best == label;
 }
 
+/* What the target of a row asks for. */
+typedef struct target {
+    size_t label, second;
+    double share; /* of the label; the second's is the rest */
+} target;
+
+static size_t likelier(target t)
+{
+    return t.share >= 0.5 ? t.label : t.second;
+}
+
 /* w CE of one row, and dz = alpha w (softmax(z) - target). */
-static void cross_entropy(float *term, float *right, float *dz, const float *z, size_t label, double alpha,
-                          double weight, const slad_reference_distillation *parameters)
+static void cross_entropy(float *term, float *right, float *dz, const float *z, target t, double alpha, double weight,
+                          const slad_reference_distillation *parameters)
 {
     const size_t classes = parameters->classes;
     const double log_sum = log_sum_exp(z, 1, classes), smoothing = parameters->label_smoothing;
     double loss = 0;
     for (size_t c = 0; c < classes; c++) {
-        const double target = (c == label ? 1 - smoothing : 0) + smoothing / (double)classes;
+        const double onehot = (c == t.label ? t.share : 0) + (c == t.second ? 1 - t.share : 0);
+        const double wanted = (1 - smoothing) * onehot + smoothing / (double)classes;
         const double log_probability = (double)z[c] - log_sum;
-        if (target > 0) loss -= target * log_probability; /* what no target asks for may be impossible */
-        dz[c] = (float)(alpha * weight * (exp(log_probability) - target));
+        if (!(wanted <= 0)) loss -= wanted * log_probability; /* what no target asks for may be impossible */
+        dz[c] = (float)(alpha * weight * (exp(log_probability) - wanted));
     }
     if (isnan(log_sum)) loss = NAN;
     *term = (float)(weight * loss);
-    *right = (float)(weight * (!isnan(loss) && first_largest_is(z, label, classes) ? 1 : 0));
+    *right = (float)(weight * (!isnan(loss) && first_largest_is(z, likelier(t), classes) ? 1 : 0));
 }
 
 /* The divergence of one row times its weight; adds its gradients, to dteacher only if it is not NULL. */
@@ -61,24 +73,32 @@ static float distillation(float *dstudent, float *dteacher, const float *student
     return (float)(weight * (forward * mean_p - reverse * mean_q));
 }
 
+/* `classes` for a label that is none. */
+static size_t class_of(int32_t label, size_t classes)
+{
+    return label < 0 || (size_t)label > classes ? classes : (size_t)label;
+}
+
 void slad_reference_distillation_loss(float *terms, float *right, float *dstudent, float *dteacher,
                                       const float *student, const float *teacher, const int32_t *labels,
-                                      const float *task_weights, const float *kl_weights,
-                                      const slad_reference_distillation *parameters)
+                                      const int32_t *labels_2, const float *mix, const float *task_weights,
+                                      const float *kl_weights, const slad_reference_distillation *parameters)
 {
     const size_t classes = parameters->classes;
     for (size_t row = 0; row < parameters->rows; row++) {
         float *term = terms + 4 * row, *hit = right + 2 * row;
-        const size_t label = labels[row] < 0 ? classes : (size_t)labels[row], place = row * classes;
+        const size_t place = row * classes;
+        const target t = {class_of(labels[row], classes), class_of(mix ? labels_2[row] : labels[row], classes),
+                          mix ? (double)mix[row] : 1};
         double weight = (double)task_weights[row] * parameters->inverse_task;
-        if (label >= classes && weight != 0) weight = NAN;
+        if ((t.label >= classes || t.second >= classes) && weight != 0) weight = NAN;
         term[0] = term[1] = term[2] = term[3] = hit[0] = hit[1] = 0;
         if (student)
-            cross_entropy(&term[0], &hit[0], dstudent + place, student + place, label, parameters->alpha_student,
-                          weight, parameters);
+            cross_entropy(&term[0], &hit[0], dstudent + place, student + place, t, parameters->alpha_student, weight,
+                          parameters);
         if (teacher)
-            cross_entropy(&term[1], &hit[1], dteacher + place, teacher + place, label, parameters->alpha_teacher,
-                          weight, parameters);
+            cross_entropy(&term[1], &hit[1], dteacher + place, teacher + place, t, parameters->alpha_teacher, weight,
+                          parameters);
         if (student && teacher)
             term[2] = distillation(dstudent + place, parameters->kl_reaches_teacher ? dteacher + place : NULL,
                                    student + place, teacher + place, (double)kl_weights[row] * parameters->inverse_kl,

@@ -22,12 +22,14 @@ typedef struct slad_reference_distillation {
  *   dteacher = alpha_teacher w (softmax(z_T) - t) + alpha_kl v / tau (forward p (l - mean_p l) + reverse (p - q)), the
  *              second only if it reaches the teacher;
  * p = softmax(z_T / tau), q = softmax(z_S / tau), l = log p - log q, means over the classes with p or q as weights;
- * targets t = (1 - label_smoothing) onehot + label_smoothing / classes, CE = -sum t log softmax(z). student and teacher
- * [rows, classes]; one of them may be NULL (its gradient too), then its terms and the KL are 0. A label outside 0 ..
- * classes-1 makes terms and gradients of its image NaN, unless its task weight is 0. */
+ * targets t = (1 - label_smoothing) (mix onehot(label) + (1 - mix) onehot(label_2)) + label_smoothing / classes,
+ * CE = -sum t log softmax(z); "the label" above is that with the larger share, the first of equals. labels_2 and mix
+ * may be NULL, which is a mix of 1. student and teacher [rows, classes]; one of them may be NULL (its gradient too),
+ * then its terms and the KL are 0. A label outside 0 .. classes-1 makes terms and gradients of its image NaN, unless
+ * its task weight is 0. */
 void slad_reference_distillation_loss(float *terms, float *right, float *dstudent, float *dteacher,
                                       const float *student, const float *teacher, const int32_t *labels,
-                                      const float *task_weights, const float *kl_weights,
-                                      const slad_reference_distillation *parameters);
+                                      const int32_t *labels_2, const float *mix, const float *task_weights,
+                                      const float *kl_weights, const slad_reference_distillation *parameters);
 
 #endif

@@ -48,6 +48,8 @@ void slad_trainer_free(slad_trainer *trainer)
     for (int i = 0; i < 2; i++) {
         slad_release(trainer->flights[i].pixels);
         slad_release(trainer->flights[i].labels);
+        slad_release(trainer->flights[i].labels_2);
+        slad_release(trainer->flights[i].mix);
         slad_release(trainer->flights[i].task_weights);
         slad_release(trainer->flights[i].kl_weights);
     }
@@ -163,9 +165,13 @@ static slad_status record_training(slad_trainer *trainer)
     pass->labels = slad_record_input(pass->record, "labels", SLAD_I32, 1, &rows, (uint32_t)trainer->classes);
     pass->task_weights = slad_record_input(pass->record, "task_weights", SLAD_F32, 1, &rows, 0);
     pass->kl_weights = slad_record_input(pass->record, "kl_weights", SLAD_F32, 1, &rows, 0);
-    (void)slad_distillation_loss(pass->record, pass->student_logits, pass->teacher_logits, pass->labels,
-                                 pass->task_weights, pass->kl_weights, trainer->step_values, trainer->accumulators,
-                                 &losses);
+    if (options->mixup > 0 || options->cutmix > 0) {
+        pass->labels_2 = slad_record_input(pass->record, "labels_2", SLAD_I32, 1, &rows, (uint32_t)trainer->classes);
+        pass->mix = slad_record_input(pass->record, "mix", SLAD_F32, 1, &rows, 0);
+    }
+    (void)slad_distillation_loss(pass->record, pass->student_logits, pass->teacher_logits, pass->labels, pass->labels_2,
+                                 pass->mix, pass->task_weights, pass->kl_weights, trainer->step_values,
+                                 trainer->accumulators, &losses);
     SLAD_TRY(slad_record_differentiate(pass->record));
     SLAD_TRY(slad_optimizer(pass->record, trainer->step_values, trainer->accumulators, trainer->report, options->clip));
     SLAD_TRY(slad_record_status(pass->record));
@@ -273,6 +279,8 @@ static slad_status allocate_flights(slad_trainer *trainer)
         slad_flight *flight = &trainer->flights[i];
         SLAD_TRY(slad_allocate(context, &flight->pixels, pixels, sizeof *flight->pixels, "a padded batch"));
         SLAD_TRY(slad_allocate(context, &flight->labels, rows, sizeof *flight->labels, "a padded batch"));
+        SLAD_TRY(slad_allocate(context, &flight->labels_2, rows, sizeof *flight->labels_2, "a padded batch"));
+        SLAD_TRY(slad_allocate(context, &flight->mix, rows, sizeof *flight->mix, "a padded batch"));
         SLAD_TRY(slad_allocate(context, &flight->task_weights, rows, sizeof(float), "a padded batch"));
         SLAD_TRY(slad_allocate(context, &flight->kl_weights, rows, sizeof(float), "a padded batch"));
     }

@@ -10,6 +10,7 @@
 typedef struct slad_pass {
     slad_record *record;
     const slad_tensor *pixels, *labels, *task_weights, *kl_weights; /* the last three in training only */
+    const slad_tensor *labels_2, *mix;                              /* where images are mixed, else NULL */
     const slad_tensor *student_logits, *teacher_logits;
 } slad_pass;
 
@@ -19,8 +20,8 @@ typedef struct slad_flight {
     float step_values[SLAD_STEP_VALUES];
     float report[SLAD_REPORT];
     float *pixels; /* a last micro-batch that the caller's batch does not cover, [micro_batch, 3, H, W] */
-    int32_t *labels;
-    float *task_weights, *kl_weights;
+    int32_t *labels, *labels_2;
+    float *task_weights, *kl_weights, *mix;
     slad_ticket ticket;
     uint64_t step;
     double learning_rate;

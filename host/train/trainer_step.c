@@ -12,6 +12,8 @@ typedef struct slad_rows {
     const float *pixels;
     const int32_t *labels;
     const float *task_weights, *kl_weights;
+    const int32_t *labels_2; /* NULL where nothing is mixed */
+    const float *mix;
 } slad_rows;
 
 static slad_status check_batch(const slad_trainer *trainer, const slad_batch *batch)
@@ -27,6 +29,29 @@ static slad_status check_batch(const slad_trainer *trainer, const slad_batch *ba
         SLAD_FAIL_IF(batch->labels[i] < 0 || (size_t)batch->labels[i] >= trainer->classes, SLAD_ERROR_DATA,
                      "Image %zu of a batch has label %d, but there are %zu classes", i, (int)batch->labels[i],
                      trainer->classes);
+cleanup:
+    return status;
+}
+
+/* Whether the batch is mixed as the record expects it: a target is never guessed. */
+static slad_status check_mixing(const slad_trainer *trainer, const slad_batch *batch)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    const bool wanted = trainer->training.mix != NULL, given = batch->labels_2 && batch->mix;
+    SLAD_FAIL_IF(wanted && !given, SLAD_ERROR_DATA,
+                 "--mixup or --cutmix is set, but a batch has no second labels and mixing factors; give both, or leave "
+                 "the options at 0");
+    SLAD_FAIL_IF(!wanted && (batch->labels_2 || batch->mix), SLAD_ERROR_DATA,
+                 "A batch has second labels or mixing factors, but neither --mixup nor --cutmix is set; set one, or "
+                 "leave both NULL");
+    for (size_t i = 0; wanted && i < batch->count; i++) {
+        SLAD_FAIL_IF(batch->labels_2[i] < 0 || (size_t)batch->labels_2[i] >= trainer->classes, SLAD_ERROR_DATA,
+                     "Image %zu of a batch has the second label %d, but there are %zu classes", i,
+                     (int)batch->labels_2[i], trainer->classes);
+        SLAD_FAIL_IF(!(batch->mix[i] >= 0.0f && batch->mix[i] <= 1.0f), SLAD_ERROR_DATA,
+                     "Image %zu of a batch has the mixing factor %g; it must lie in 0 to 1", i, (double)batch->mix[i]);
+    }
 cleanup:
     return status;
 }
@@ -68,8 +93,12 @@ static slad_rows rows_of(const slad_trainer *trainer, slad_flight *flight, const
 {
     const size_t rows = trainer->micro_batch, floats = image_floats(trainer);
     if (first + rows <= batch->count)
-        return (slad_rows){batch->pixel_values + first * floats, batch->labels + first, batch->task_weights + first,
-                           batch->kl_weights + first};
+        return (slad_rows){batch->pixel_values + first * floats,
+                           batch->labels + first,
+                           batch->task_weights + first,
+                           batch->kl_weights + first,
+                           batch->labels_2 ? batch->labels_2 + first : NULL,
+                           batch->mix ? batch->mix + first : NULL};
     const size_t own = batch->count - first;
     memset(flight->pixels, 0, rows * floats * sizeof(float));
     memset(flight->labels, 0, rows * sizeof *flight->labels);
@@ -79,7 +108,12 @@ static slad_rows rows_of(const slad_trainer *trainer, slad_flight *flight, const
     memcpy(flight->labels, batch->labels + first, own * sizeof *flight->labels);
     memcpy(flight->task_weights, batch->task_weights + first, own * sizeof(float));
     memcpy(flight->kl_weights, batch->kl_weights + first, own * sizeof(float));
-    return (slad_rows){flight->pixels, flight->labels, flight->task_weights, flight->kl_weights};
+    memset(flight->labels_2, 0, rows * sizeof *flight->labels_2);
+    memset(flight->mix, 0, rows * sizeof *flight->mix);
+    if (batch->labels_2) memcpy(flight->labels_2, batch->labels_2 + first, own * sizeof *flight->labels_2);
+    if (batch->mix) memcpy(flight->mix, batch->mix + first, own * sizeof *flight->mix);
+    return (slad_rows){flight->pixels,     flight->labels,   flight->task_weights,
+                       flight->kl_weights, flight->labels_2, flight->mix};
 }
 
 static slad_status enqueue_micro_batch(slad_trainer *trainer, slad_flight *flight, slad_rows rows)
@@ -92,6 +126,10 @@ static slad_status enqueue_micro_batch(slad_trainer *trainer, slad_flight *fligh
     SLAD_TRY(slad_executor_upload(executor, pass->record, pass->labels, rows.labels, ticket));
     SLAD_TRY(slad_executor_upload(executor, pass->record, pass->task_weights, rows.task_weights, ticket));
     SLAD_TRY(slad_executor_upload(executor, pass->record, pass->kl_weights, rows.kl_weights, ticket));
+    if (pass->mix) {
+        SLAD_TRY(slad_executor_upload(executor, pass->record, pass->labels_2, rows.labels_2, ticket));
+        SLAD_TRY(slad_executor_upload(executor, pass->record, pass->mix, rows.mix, ticket));
+    }
     SLAD_TRY(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH));
 cleanup:
     return status;
@@ -177,6 +215,7 @@ slad_status slad_trainer_step(slad_trainer *trainer, const slad_batch *batch, sl
         "was saved",
         (unsigned long long)trainer->step);
     SLAD_TRY(check_batch(trainer, batch));
+    SLAD_TRY(check_mixing(trainer, batch));
     SLAD_FAIL_IF(batch->count == 0, SLAD_ERROR_DATA, "Step %llu was given a batch without images",
                  (unsigned long long)trainer->step);
     SLAD_TRY(enqueue_step(trainer, &trainer->flights[trainer->step % 2], batch));

@@ -63,6 +63,8 @@ SLAD_API const char *slad_measure_name(slad_measure measure);
 typedef struct slad_batch {
     float *pixel_values; /* [capacity, 3, height, width] */
     int32_t *labels;     /* [capacity], in 0 .. classes-1 */
+    int32_t *labels_2;   /* [capacity], second labels of mixed images; NULL where no images are mixed */
+    float *mix;          /* [capacity], share of `labels` in the target, 1 for a whole image; NULL with labels_2 */
     float *task_weights; /* [capacity], weight of each image in the task loss, 1 for a usual image */
     float *kl_weights;   /* [capacity], weight of each image in the distillation loss */
     uint32_t *indices;   /* [capacity], the image's index in its split; may be NULL in a caller's batch */

@@ -138,6 +138,31 @@ def distillation():
         })
 
 
+def distillation_mixed():
+    """Targets of mixup and CutMix with label smoothing, as timm's mixup_target makes them; two equal labels, one whole
+    image, an equal mixture, an unlabelled pair."""
+    labels, second = torch.tensor([9, 1, 3, 7, 2, 6]), torch.tensor([2, 1, 5, 0, 10, 3])
+    mix = torch.tensor([0.75, 0.3, 1.0, 0.0, 0.5, 0.125]).double()
+    task, kl = torch.tensor([1, 1, 1, 1, 0.5, 0]).double(), torch.ones(6).double()
+    smoothing, tau, alpha_kl, zero = 0.1, 2, 0.4, torch.zeros(6).double()
+    on, off = 1 - smoothing + smoothing / 11, smoothing / 11
+    hot = [torch.full((6, 11), off).double().scatter_(1, which[:, None], on) for which in (labels, second)]
+    target = hot[0] * mix[:, None] + hot[1] * (1 - mix[:, None])
+    student, teacher = counter(16, (6, 11), 4.0).requires_grad_(), counter(17, (6, 11), 6.0).requires_grad_()
+    ce = [F.cross_entropy(z, target, reduction="none") * task / task.sum() for z in (student, teacher)]
+    divergence = F.kl_div(F.log_softmax(student / tau, 1), F.softmax(teacher.detach() / tau, 1), reduction="none")
+    divergence = tau**2 * divergence.sum(1) * kl / kl.sum()
+    (0.7 * ce[0].sum() + 1.3 * ce[1].sum() + alpha_kl * divergence.sum()).backward()
+    larger = torch.where(mix >= 0.5, labels, second)
+    right = [((z.argmax(1) == larger) * task / task.sum()).sum() for z in (student, teacher)]
+    write("distillation_mixed", {
+        "terms": torch.stack((ce[0], ce[1], divergence, zero), 1),
+        "accumulators": torch.stack((ce[0].sum(), ce[1].sum(), divergence.sum(), *right, *zero[:3])),
+        "dstudent_z": student.grad,
+        "dteacher_z": teacher.grad,
+    })
+
+
 def feature_loss():
     """CLS and three patches; the student has two registers between them, the teacher one; one image counts for nothing."""
     kl, alpha = torch.tensor([1, 0.5, 0]).double(), 1.5
@@ -177,5 +202,6 @@ def adamw():
 
 
 if __name__ == "__main__":
-    for make in (layer_norm, layer_scale, gelu, swiglu, attention, patch_embedding, patch_embedding_trained, pool, distillation, feature_loss, adamw):
+    for make in (layer_norm, layer_scale, gelu, swiglu, attention, patch_embedding, patch_embedding_trained, pool, distillation,
+                 distillation_mixed, feature_loss, adamw):
         make()
