@@ -1,0 +1,343 @@
+"""Every method and sharing option on a tiny pair, by PyTorch in double precision, for tests/test_methods.c.
+
+Run: python3 tests/oracle/make_methods.py (needs torch, transformers, peft, safetensors; about a minute).
+Writes tests/fixtures/methods.safetensors. For each case of CASES, and for the first stage of those of two as CASE.first:
+CASE.losses [STEPS, 5] (what is minimised, student, teacher, KL with tau^2, features; NaN where there is none),
+CASE.norms [STEPS] before clipping, and CASE.gradient.NAME of step 0 for everything that is trained; CASE.average.NAME
+after the last step where an average is kept. Names are those of state.safetensors. Encoders, images, labels and the
+initial values of adapters, heads and projection (the formula of "init.NAME") come from formula.py.
+
+Before that, the adapters of this script are held to peft's own: the split form, the fused one (peft's with one A for q, k
+and v), all linear layers, and another scale (rsLoRA); logits and gradients agree to rounding.
+"""
+
+import math
+import os
+
+import torch
+import torch.nn.functional as F
+from formula import encoder, labels, tensor
+from safetensors.torch import save_file
+
+TEACHER = dict(width=24, layers=5, heads=3)
+STUDENT = dict(width=16, layers=2, heads=2)
+PATCH, GRID, SIZE = 4, 5, 16
+RANK, ALPHA, PRIVATE_RANK, CLASSES, TAU = 3, 4.0, 2, 5, 2.0
+IMAGES, BATCH, STEPS, WARMUP = 16, 6, 10, 0.2
+LR, HEAD_LR, DECAY, CLIP = 4e-3, 1e-2, 0.05, 2.5
+
+# teacher, student: what is trained of each (None: there is no teacher). stages 2: the teacher first.
+DEFAULTS = dict(teacher=None, student="lora", stages=1, share="none", map="even-a", truncation="block", scale="same",
+                unmapped="lora", private=0, form="fused", targets="qkv", dropout=0.0, plus=1.0, ema=0.0, feature=None,
+                smoothing=0.0)
+SHARED = dict(teacher="lora", share="both")
+# As tests/test_methods.c names and sets them.
+CASES = {
+    "finetune": dict(student="all"),
+    "split": dict(form="split"),
+    "targets_all": dict(targets="all"),
+    "split_all": dict(form="split", targets="all"),
+    "kd_probe": dict(teacher="probe", stages=2),
+    "kd_lora": dict(teacher="lora", stages=2),
+    "kd_finetune": dict(teacher="all", stages=2),
+    "teacher_probe": dict(teacher="probe"),
+    "teacher_all": dict(teacher="all"),
+    "student_all": dict(teacher="lora", student="all"),
+    "student_probe": dict(teacher="lora", student="probe"),
+    "share_a": dict(SHARED, share="a"),
+    "share_b": dict(SHARED, share="b"),
+    "even_a": dict(SHARED),
+    "even_b": dict(SHARED, map="even-b"),
+    "even_c": dict(SHARED, map="even-c"),
+    "first": dict(SHARED, map="first"),
+    "last": dict(SHARED, map="last"),
+    "list": dict(SHARED, map=[3, -1]),
+    "list_twice": dict(SHARED, map=[2, 2]),
+    "naive": dict(SHARED, truncation="naive"),
+    "fan_in": dict(SHARED, scale="fan-in"),
+    "unmapped": dict(SHARED, unmapped="frozen"),
+    "shared_split": dict(SHARED, form="split"),
+    "shared_all": dict(SHARED, targets="all"),
+    "shared_split_all": dict(SHARED, form="split", targets="all", map="last"),
+    "private": dict(SHARED, private=PRIVATE_RANK),
+    "private_split": dict(SHARED, private=PRIVATE_RANK, form="split", share="a", map=[-1, 1]),
+    "plus": dict(SHARED, plus=4.0),
+    "ema": dict(SHARED, ema=0.7),
+    "feature_cls": dict(SHARED, feature="cls"),
+    "feature_patch": dict(SHARED, feature="patch"),
+}
+
+
+def parameter(name, shape):
+    scale = 0.1 if ".head." in name else 0.3
+    return torch.from_numpy(tensor("init." + name, shape, scale)).double().requires_grad_(True)
+
+
+def file_name(name):
+    """The checkpoint's name of a parameter of transformers' model."""
+    for new, old in (("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"),
+                     ("o_proj", "output.dense")):
+        name = name.replace("attention." + new, "attention." + old)
+    return name
+
+
+def sites(spec, form, targets):
+    """The adapted layers of a block: name, width in, blocks and width of a block out, in units of the model's width."""
+    qkv = [("qkv", 1, 3, 1)] if form == "fused" else [(part, 1, 1, 1) for part in "qkv"]
+    return qkv + ([("proj", 1, 1, 1), ("fc1", 1, 1, 4), ("fc2", 4, 1, 1)] if targets == "all" else [])
+
+
+def teacher_layer(how, i):
+    wide, narrow = TEACHER["layers"], STUDENT["layers"]
+    if isinstance(how, list):
+        return how[i]
+    return {"even-a": i * wide // narrow, "even-b": (i + 1) * wide // narrow - 1, "first": i,
+            "even-c": (2 * i * (wide - 1) + narrow - 1) // (2 * (narrow - 1)), "last": i + wide - narrow}[how]
+
+
+class Model:
+    """An encoder with adapters and a head. Every adapted layer is x W^T + b + sum of scale (x A^T) B^T over its pairs."""
+
+    def __init__(self, name, spec, case, trained):
+        self.name, self.spec, self.case, self.trained, self.parameters = name, spec, case, trained, {}
+        self.model = encoder(name + ".", spec["width"], spec["layers"], spec["heads"], 4, PATCH, GRID, torch.float64)
+        self.model.requires_grad_(False)
+        self.pairs = {}  # (layer, site) -> list of (A, B, scale); A and B are functions
+        if trained == "all":
+            for key, value in self.model.named_parameters():
+                if "mask_token" not in key:
+                    self.parameters[f"{name}.model.{file_name(key)}"] = value.requires_grad_(True)
+        for part, shape in (("weight", (CLASSES, 2 * spec["width"])), ("bias", (CLASSES,))):
+            self.parameters[f"{name}.head.{part}"] = parameter(f"{name}.head.{part}", shape)
+        for i, layer in enumerate(self.model.encoder.layer):
+            attention = layer.attention
+            for c, part in enumerate((attention.q_proj, attention.k_proj, attention.v_proj)):
+                self.hook(part, i, "qkv", c)
+                self.hook(part, i, "qkv"[c], 0)
+            for site, part in (("proj", attention.o_proj), ("fc1", layer.mlp.fc1), ("fc2", layer.mlp.fc2)):
+                self.hook(part, i, site, 0)
+
+    def hook(self, module, layer, site, block):
+        def add(_, inputs, output):
+            rows = module.out_features
+            for a, b, scale in self.pairs.get((layer, site), []):
+                output = output + scale * F.linear(F.linear(inputs[0], a()), b()[block * rows:(block + 1) * rows])
+            return output
+
+        module.register_forward_hook(add)
+
+    def own(self, i, site, kind, rank):
+        """A factor of this model's own: kind is lora_A, lora_B, private_A or private_B."""
+        name, inner, blocks, outer = site
+        d = self.spec["width"]
+        key = f"{self.name}.layers.{i}.{name}.{kind}"
+        shape = (rank, inner * d) if kind.endswith("A") else (blocks * outer * d, rank)
+        self.parameters[key] = parameter(key, shape)
+        return lambda: self.parameters[key]
+
+    def adapt(self, i, site, a=None, b=None, scale=1.0, private=0):
+        """Adds the pair of a site, of its own where no other factor is given, and one of rank `private`, if not 0."""
+        factors = (a or self.own(i, site, "lora_A", RANK), b or self.own(i, site, "lora_B", RANK))
+        self.pairs[i, site[0]] = [(*factors, ALPHA / RANK * scale)]
+        if private:
+            factors = (self.own(i, site, "private_A", private), self.own(i, site, "private_B", private))
+            self.pairs[i, site[0]].append((*factors, ALPHA / private))
+
+    def run(self, pixels):
+        hidden = self.model(pixels).last_hidden_state
+        pooled = torch.cat([hidden[:, 0], hidden[:, 1:].mean(1)], 1)
+        return F.linear(pooled, *(self.parameters[f"{self.name}.head.{part}"] for part in ("weight", "bias"))), hidden
+
+
+def shared_factors(teacher, site, layer, case):
+    """A student's part of a teacher's pair: leading columns of A, leading rows of each block of B."""
+    name, inner, blocks, outer = site
+    (a, b, _), wide, d = teacher.pairs[layer, name][0], outer * TEACHER["width"], STUDENT["width"]
+
+    def rows():
+        if case["truncation"] == "naive":
+            return b()[:blocks * outer * d]
+        return torch.cat([b()[c * wide:c * wide + outer * d] for c in range(blocks)])
+
+    return lambda: a()[:, :inner * d], rows
+
+
+def make_models(case):
+    teacher = Model("teacher", TEACHER, case, case["teacher"]) if case["teacher"] else None
+    student = Model("student", STUDENT, case, case["student"])
+    layers = [teacher_layer(case["map"], i) for i in range(STUDENT["layers"])]
+    shared = case["share"] != "none"
+    for j in range(TEACHER["layers"]):
+        if case["teacher"] == "lora" and not (case["unmapped"] == "frozen" and j not in layers):
+            for site in sites(TEACHER, case["form"], case["targets"]):
+                teacher.adapt(j, site, private=case["private"] if shared and j in layers else 0)
+    for i, j in enumerate(layers):
+        for site in sites(STUDENT, case["form"], case["targets"]) if case["student"] == "lora" else []:
+            if not shared or j < 0:
+                student.adapt(i, site)
+                continue
+            a, b = shared_factors(teacher, site, j, case)
+            student.adapt(i, site, a if case["share"] in ("both", "a") else None,
+                          b if case["share"] in ("both", "b") else None,
+                          math.sqrt(TEACHER["width"] / STUDENT["width"]) if case["scale"] == "fan-in" else 1.0,
+                          case["private"])
+    if case["feature"]:
+        student.parameters["student.projection.weight"] = parameter("student.projection.weight",
+                                                                    (TEACHER["width"], STUDENT["width"]))
+    return teacher, student
+
+
+def decays(name, value):
+    return value.dim() > 1
+
+
+def make_optimizer(parameters, plus):
+    """One group a parameter, as its rate and its decay ask for."""
+    groups = []
+    for name, value in parameters.items():
+        rate = HEAD_LR if ".head." in name or ".projection." in name else LR * (plus if name.endswith("_B") else 1)
+        groups.append(dict(params=[value], lr=rate, base=rate, weight_decay=DECAY if decays(name, value) else 0.0))
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+
+
+def rate(step):
+    rising = math.ceil(WARMUP * STEPS - 1e-9)
+    return step / rising if step < rising else 0.5 * (1 + math.cos(math.pi * (step - rising) / (STEPS - rising)))
+
+
+def feature_loss(student, hidden_s, hidden_t, kind):
+    target = F.layer_norm(hidden_t.detach(), (TEACHER["width"],), eps=1e-6)
+    projected = F.linear(hidden_s, student.parameters["student.projection.weight"])
+    return F.mse_loss(projected[:, 0], target[:, 0]) if kind == "cls" else F.mse_loss(projected, target)
+
+
+def losses_of(teacher, student, case, pixels, target, stage):
+    """What is minimised, and its parts. stage "first" trains the teacher alone, "second" the student alone."""
+    parts = [torch.tensor(math.nan, dtype=torch.float64)] * 4
+    total = 0
+    if stage != "first":
+        z_s, hidden_s = student.run(pixels)
+        parts[0] = F.cross_entropy(z_s, target, label_smoothing=case["smoothing"])
+        total = total + parts[0]
+    if teacher:
+        z_t, hidden_t = teacher.run(pixels)
+    if teacher and stage != "second":
+        parts[1] = F.cross_entropy(z_t, target, label_smoothing=case["smoothing"])
+        total = total + parts[1]
+    if teacher and stage != "first":
+        log_p, log_q = F.log_softmax(z_t.detach() / TAU, 1), F.log_softmax(z_s / TAU, 1)
+        parts[2] = TAU * TAU * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+        total = total + parts[2]
+        if case["feature"]:
+            parts[3] = feature_loss(student, hidden_s, hidden_t, case["feature"])
+            total = total + parts[3]
+    return [total, *parts]
+
+
+def train(name, out, teacher, student, case, stage):
+    pixels = torch.from_numpy(tensor("methods.pixels", (IMAGES, 3, SIZE, SIZE), 2.0)).double()
+    target = torch.from_numpy(labels("methods.labels", IMAGES, CLASSES))
+    parameters = {}
+    if teacher and stage != "second":
+        parameters.update(teacher.parameters)
+    if stage != "first":
+        parameters.update(student.parameters)
+    optimizer = make_optimizer(parameters, case["plus"])
+    batches = [slice(i, min(i + BATCH, IMAGES)) for i in range(0, IMAGES, BATCH)]
+    losses, norms, average = [], [], {}
+    for step in range(STEPS):
+        rows = batches[step % len(batches)]
+        parts = losses_of(teacher, student, case, pixels[rows], target[rows], stage)
+        optimizer.zero_grad()
+        parts[0].backward()
+        if step == 0:
+            out.update({f"{name}.gradient.{key}": value.grad.clone() for key, value in parameters.items()})
+        norms.append(float(torch.nn.utils.clip_grad_norm_(list(parameters.values()), CLIP)))
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * rate(step)
+        optimizer.step()
+        decay = min(case["ema"], (1 + step) / (10 + step)) if step else 0.0
+        for key, value in parameters.items() if case["ema"] else []:
+            average[key] = decay * average.get(key, 0.0) + (1 - decay) * value.detach().clone()
+        losses.append([float(part.detach()) for part in parts])
+    out.update({f"{name}.average.{key}": value for key, value in average.items()})
+    out[f"{name}.losses"] = torch.tensor(losses, dtype=torch.float64)
+    out[f"{name}.norms"] = torch.tensor(norms, dtype=torch.float64)
+    clipped = sum(norm > CLIP for norm in norms)
+    print(f"{name}: {sum(p.numel() for p in parameters.values())} values, loss {losses[0][0]:.4f} -> {losses[-1][0]:.4f}, "
+          f"clipped {clipped}")
+
+
+def run(name, out):
+    case = dict(DEFAULTS, **CASES[name])
+    teacher, student = make_models(case)
+    if case["stages"] == 2:
+        train(name + ".first", out, teacher, student, case, "first")
+        for value in teacher.parameters.values():
+            value.requires_grad_(False)
+        train(name, out, teacher, student, case, "second")
+    else:
+        train(name, out, teacher, student, case, "both" if teacher else "alone")
+
+
+def check_peft(form, targets, rs_lora):
+    """This script's adapters against peft's on the same encoder: features, and the gradients of A and B."""
+    from peft import LoraConfig, get_peft_model
+
+    case = dict(DEFAULTS, form=form, targets=targets)
+    student = Model("student", STUDENT, case, "lora")
+    scale = math.sqrt(RANK) if rs_lora else 1.0
+    for i in range(STUDENT["layers"]):
+        for site in sites(STUDENT, form, targets):
+            student.adapt(i, site, scale=scale)
+    names = {"q": "attention.q_proj", "k": "attention.k_proj", "v": "attention.v_proj", "proj": "attention.o_proj",
+             "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+    modules = [names[part] for part in (names if targets == "all" else "qkv")]
+    base = encoder("student.", STUDENT["width"], STUDENT["layers"], STUDENT["heads"], 4, PATCH, GRID, torch.float64)
+    theirs = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, bias="none",
+                                             use_rslora=rs_lora, target_modules=modules)).double()
+    theirs_of = dict(theirs.named_parameters())
+    d, expected = STUDENT["width"], []
+    for key, value in student.parameters.items():
+        if ".layers." not in key:
+            continue
+        _, _, i, site, kind = key.split(".")
+        for c, part in enumerate("qkv" if site == "qkv" else [site]):
+            their = theirs_of[f"base_model.model.encoder.layer.{i}.{names[part]}.{kind}.default.weight"]
+            rows = slice(c * d, (c + 1) * d) if site == "qkv" and kind == "lora_B" else slice(None)
+            their.data.copy_(value.data[rows])
+            expected.append((value, rows, their, site == "qkv" and kind == "lora_A"))
+    pixels = torch.from_numpy(tensor("methods.pixels", (IMAGES, 3, SIZE, SIZE), 2.0)).double()[:BATCH]
+    ours, other = student.model(pixels).last_hidden_state, theirs(pixels).last_hidden_state
+    assert (ours - other).abs().max() < 1e-12, (ours - other).abs().max()
+    slope = torch.from_numpy(tensor("methods.slope", tuple(ours.shape), 1.0)).double()
+    (ours * slope).sum().backward()
+    (other * slope).sum().backward()
+    sums = {}
+    for value, rows, their, summed in expected:  # one A of ours is three of theirs, whose gradients add up
+        if summed:
+            sums[id(value)] = (value, sums.get(id(value), (None, 0.0))[1] + their.grad)
+        else:
+            sums[id(their)] = (value, (rows, their.grad))
+    for value, theirs_grad in sums.values():
+        ours_grad = value.grad
+        if isinstance(theirs_grad, tuple):
+            ours_grad, theirs_grad = ours_grad[theirs_grad[0]], theirs_grad[1]
+        assert (ours_grad - theirs_grad).norm() <= 1e-11 * theirs_grad.norm()
+    print(f"peft agrees: {form}, targets {targets}{', rsLoRA' if rs_lora else ''}")
+
+
+def main():
+    for form in ("split", "fused"):
+        for targets in ("qkv", "all"):
+            check_peft(form, targets, False)
+    check_peft("split", "qkv", True)
+    out = {}
+    for name in CASES:
+        run(name, out)
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures")
+    save_file({k: v.float().contiguous() for k, v in out.items()}, os.path.join(folder, "methods.safetensors"))
+
+
+if __name__ == "__main__":
+    main()

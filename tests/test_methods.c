@@ -1,0 +1,412 @@
+/* Every method and sharing option against PyTorch (tests/oracle/make_methods.py): all gradients of the first step, and
+ * the losses of ten, of every stage. Micro-batches are of three images of six, so that gradients add up, and the last
+ * batch of an epoch is padded. */
+#include "formula.h"
+
+#include "cl/device.h"
+#include "train/stages.h"
+#include "train/trainer.h"
+
+#define BOUND      5e-5 /* of losses, and of the norm of a gradient's error over the gradient's */
+#define NORM_BOUND 1e-4 /* of the norm of all gradients */
+
+enum { SIZE = 16, CLASSES = 5, IMAGES = 16, BATCH = 6, MICRO_BATCH = 3, STEPS = 10, LOSSES = 5, SETTINGS = 6 };
+
+static const formula_encoder teacher_model = {"teacher.", 24, 5, 3, 4, 4, 5};
+static const formula_encoder student_model = {"student.", 16, 2, 2, 4, 4, 5};
+
+typedef struct setting {
+    const char *option, *value;
+} setting;
+
+/* The options of the script's cases, as the command line has them; the method is slad where none is set. */
+typedef struct method_case {
+    const char *name;
+    setting settings[SETTINGS];
+} method_case;
+
+static const method_case cases[] = {
+    {"finetune", {{"method", "finetune"}}},
+    {"split", {{"method", "lora"}, {"lora-form", "split"}}},
+    {"targets_all", {{"method", "lora"}, {"lora-targets", "all"}}},
+    {"split_all", {{"method", "lora"}, {"lora-form", "split"}, {"lora-targets", "all"}}},
+    {"kd_probe", {{"method", "kd-probe"}}},
+    {"kd_lora", {{"method", "kd-lora"}}},
+    {"kd_finetune", {{"method", "kd-finetune"}}},
+    {"teacher_probe", {{"method", "joint"}, {"teacher-adapt", "probe"}}},
+    {"teacher_all", {{"method", "joint"}, {"teacher-adapt", "all"}}},
+    {"student_all", {{"method", "joint"}, {"student-adapt", "all"}}},
+    {"student_probe", {{"method", "joint"}, {"student-adapt", "probe"}}},
+    {"share_a", {{"share", "a"}}},
+    {"share_b", {{"share", "b"}}},
+    {"even_a", {{"share-map", "even-a"}}},
+    {"even_b", {{"share-map", "even-b"}}},
+    {"even_c", {{"share-map", "even-c"}}},
+    {"first", {{"share-map", "first"}}},
+    {"last", {{"share-map", "last"}}},
+    {"list", {{"share-map", "3,-1"}}},
+    {"list_twice", {{"share-map", "2,2"}}},
+    {"naive", {{"share-truncation", "naive"}}},
+    {"fan_in", {{"share-scale", "fan-in"}}},
+    {"unmapped", {{"unmapped", "frozen"}}},
+    {"shared_split", {{"lora-form", "split"}}},
+    {"shared_all", {{"lora-targets", "all"}}},
+    {"shared_split_all", {{"lora-form", "split"}, {"lora-targets", "all"}, {"share-map", "last"}}},
+    {"private", {{"private-rank", "2"}}},
+    {"private_split", {{"private-rank", "2"}, {"lora-form", "split"}, {"share", "a"}, {"share-map", "-1,1"}}},
+    {"plus", {{"lora-plus", "4"}}},
+    {"ema", {{"ema", "0.7"}}},
+    {"feature_cls", {{"feature-loss", "cls"}}},
+    {"feature_patch", {{"feature-loss", "patch"}}},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+/* What all cases share. */
+typedef struct bench {
+    scratch *own;
+    slad_device *device;
+    slad_encoder *teacher, *student;
+    slad_safetensors *fixture;
+    float pixels[IMAGES * 3 * SIZE * SIZE], weights[IMAGES];
+    int32_t labels[IMAGES];
+} bench;
+
+static bench shared;
+
+/* One stage of a case. */
+typedef struct stage {
+    char name[64]; /* in the fixture: CASE, or CASE.first */
+    slad_train_options options;
+    slad_trainer *trainer;
+} stage;
+
+static void require(slad_status status, const char *name)
+{
+    if (status != SLAD_OK) fail_msg("%s: %s", name, slad_context_message(shared.own->context));
+}
+
+static int open_bench(void **state)
+{
+    char folder[1024];
+    void *own = NULL;
+    (void)state;
+    if (scratch_begin(&own) != 0) return -1;
+    shared.own = own;
+    const slad_device_options options = {.spec = getenv("TEST_DEVICE")};
+    slad_context *context = shared.own->context;
+    require(slad_device_open(context, &shared.device, &options), "device");
+    require(slad_safetensors_open(context, &shared.fixture, SLAD_FIXTURES "/methods.safetensors"), "fixture");
+    formula_write_model(shared.own, folder, "teacher", &teacher_model);
+    require(slad_encoder_open(context, &shared.teacher, folder), "teacher");
+    formula_write_model(shared.own, folder, "student", &student_model);
+    require(slad_encoder_open(context, &shared.student, folder), "student");
+    formula_tensor(shared.pixels, sizeof shared.pixels / sizeof *shared.pixels, "methods.pixels", 2.0, 0);
+    formula_labels(shared.labels, IMAGES, "methods.labels", CLASSES);
+    for (size_t i = 0; i < IMAGES; i++) shared.weights[i] = 1.0f;
+    return 0;
+}
+
+static int close_bench(void **state)
+{
+    void *own = shared.own;
+    (void)state;
+    slad_encoder_free(shared.teacher);
+    slad_encoder_free(shared.student);
+    slad_device_free(shared.device);
+    slad_safetensors_close(shared.fixture);
+    return scratch_end(&own);
+}
+
+/* The options of the script. */
+static slad_train_options options_of(const method_case *test)
+{
+    slad_train_options options = slad_train_options_default();
+    slad_train_options_set_method(&options, SLAD_METHOD_SLAD);
+    options.lora_rank = 3;
+    options.lora_alpha = 4;
+    options.batch = BATCH;
+    options.micro_batch = MICRO_BATCH;
+    options.learning_rate = 4e-3;
+    options.head_learning_rate = 1e-2;
+    options.weight_decay = 0.05;
+    options.clip = 2.5;
+    options.warmup = 0.2;
+    options.position_mode = SLAD_POSITION_TRANSFORMERS;
+    for (size_t i = 0; i < SETTINGS && test->settings[i].option; i++)
+        require(
+            slad_train_options_set(shared.own->context, &options, test->settings[i].option, test->settings[i].value),
+            test->name);
+    return options;
+}
+
+/* The images in order, the last batch of an epoch short. */
+static slad_batch batch_of(size_t step)
+{
+    const size_t batches = (IMAGES + BATCH - 1) / BATCH, first = step % batches * BATCH;
+    const size_t left = IMAGES - first, count = left < BATCH ? left : BATCH;
+    return (slad_batch){
+        .pixel_values = shared.pixels + first * 3 * SIZE * SIZE,
+        .labels = shared.labels + first,
+        .task_weights = shared.weights + first,
+        .kl_weights = shared.weights + first,
+        .capacity = count,
+        .count = count,
+        .height = SIZE,
+        .width = SIZE,
+    };
+}
+
+static size_t trained_count(const stage *s)
+{
+    return slad_store_trained_count(s->trainer->store);
+}
+
+static const slad_tensor *trained_at(const stage *s, size_t i)
+{
+    return slad_store_trained_at(s->trainer->store, i)->tensor;
+}
+
+static bool is_of_encoder(const char *name)
+{
+    return strstr(name, ".model.") != NULL;
+}
+
+/* Adapters, heads and projection get the script's initial values; encoders that are trained start as their files say.
+ */
+static void initialise(const stage *s)
+{
+    char name[160];
+    for (size_t i = 0; i < trained_count(s); i++) {
+        const slad_tensor *tensor = trained_at(s, i);
+        const size_t elements = slad_tensor_elements(tensor);
+        if (is_of_encoder(tensor->name)) continue;
+        float *values = malloc(elements * sizeof *values);
+        assert_non_null(values);
+        (void)snprintf(name, sizeof name, "init.%s", tensor->name);
+        formula_tensor(values, elements, name, strstr(name, ".head.") ? 0.1 : 0.3, 0);
+        require(slad_executor_write(s->trainer->executor, NULL, tensor, values), s->name);
+        free(values);
+    }
+}
+
+/* The micro-batch phase over the first batch, after which the gradients of step 0 can be read. */
+static void run_first_batch(const stage *s)
+{
+    const slad_trainer *trainer = s->trainer;
+    const slad_pass *pass = &trainer->training;
+    const slad_batch batch = batch_of(0);
+    slad_executor *executor = trainer->executor;
+    float values[SLAD_STEP_VALUES] = {0};
+    values[SLAD_STEP_INVERSE_TASK] = values[SLAD_STEP_INVERSE_KL] = 1.0f / BATCH;
+    require(slad_executor_write(executor, NULL, trainer->step_values, values), s->name);
+    for (size_t i = 0; i < BATCH; i += MICRO_BATCH) {
+        const float *pixels = batch.pixel_values + i * 3 * SIZE * SIZE;
+        require(slad_executor_write(executor, pass->record, pass->pixels, pixels), s->name);
+        require(slad_executor_write(executor, pass->record, pass->labels, batch.labels + i), s->name);
+        require(slad_executor_write(executor, pass->record, pass->task_weights, batch.task_weights + i), s->name);
+        require(slad_executor_write(executor, pass->record, pass->kl_weights, batch.kl_weights + i), s->name);
+        require(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH), s->name);
+    }
+}
+
+/* A tensor "STAGE.what.NAME" of the fixture. The caller frees. */
+static float *expected_of(const stage *s, const char *what, const char *name, size_t *count)
+{
+    char full[256];
+    (void)snprintf(full, sizeof full, "%s.%s%s%s", s->name, what, name ? "." : "", name ? name : "");
+    return fixture_read(shared.own, shared.fixture, full, count);
+}
+
+/* The norm of the difference over that of what is expected. */
+static double relative_error(const float *measured, const float *expected, size_t count, double floor)
+{
+    double off = 0, squares = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(isfinite(measured[i]));
+        off += pow((double)measured[i] - (double)expected[i], 2);
+        squares += pow((double)expected[i], 2);
+    }
+    return sqrt(off) / fmax(sqrt(squares), floor);
+}
+
+/* Softmax does not see a constant that is added to all scores, so the gradient of the keys' bias is 0 but for rounding:
+ * it is held to the size of gradients at large. */
+static double floor_of(const char *name)
+{
+    return strstr(name, "key.bias") ? 0.05 : 1e-12;
+}
+
+/* Compares what is in one of the slabs with the fixture; returns the largest error. */
+static double check_tensors(const stage *s, const char *what, slad_slab_kind kind)
+{
+    double worst = 0;
+    for (size_t i = 0; i < trained_count(s); i++) {
+        const slad_tensor *tensor = trained_at(s, i);
+        size_t count;
+        float *expected = expected_of(s, what, tensor->name, &count);
+        assert_int_equal(count, slad_tensor_elements(tensor));
+        float *measured = malloc(count * sizeof *measured);
+        assert_non_null(measured);
+        require(slad_executor_read_slab(s->trainer->executor, tensor, kind, measured), s->name);
+        const double error = relative_error(measured, expected, count, floor_of(tensor->name));
+        if (!(error <= BOUND)) fail_msg("%s: the %s of %s is off by %.3g", s->name, what, tensor->name, error);
+        worst = fmax(worst, error);
+        free(measured);
+        free(expected);
+    }
+    return worst;
+}
+
+/* Everything that the script trains is trained here. */
+static void check_names(const stage *s)
+{
+    char prefix[96];
+    size_t expected = 0;
+    (void)snprintf(prefix, sizeof prefix, "%s.gradient.", s->name);
+    for (size_t i = 0; i < slad_safetensors_count(shared.fixture); i++)
+        expected += strncmp(slad_safetensors_at(shared.fixture, i)->name, prefix, strlen(prefix)) == 0;
+    assert_int_equal(trained_count(s), expected);
+}
+
+/* As before the first batch. */
+static void clear_gradients(const stage *s)
+{
+    const float sums[SLAD_ACCUMULATORS] = {0};
+    for (size_t i = 0; i < trained_count(s); i++) {
+        const slad_tensor *tensor = trained_at(s, i);
+        float *zeros = calloc(slad_tensor_elements(tensor), sizeof *zeros);
+        assert_non_null(zeros);
+        require(slad_executor_write_slab(s->trainer->executor, tensor, SLAD_SLAB_GRADIENT, zeros), s->name);
+        free(zeros);
+    }
+    require(slad_executor_write(s->trainer->executor, NULL, s->trainer->accumulators, sums), s->name);
+}
+
+typedef struct course {
+    double losses[STEPS][LOSSES], norms[STEPS];
+} course;
+
+static void keep(course *kept, const slad_step_report *report)
+{
+    double *row = kept->losses[report->step];
+    row[0] = report->loss;
+    row[1] = report->loss_student;
+    row[2] = report->loss_teacher;
+    row[3] = report->loss_kl;
+    row[4] = NAN;
+    kept->norms[report->step] = report->gradient_norm;
+}
+
+static void train(const stage *s, course *kept)
+{
+    slad_step_report report;
+    slad_batch batches[2]; /* the one in flight must stay */
+    bool has_report;
+    for (size_t step = 0; step < STEPS; step++) {
+        batches[step % 2] = batch_of(step);
+        require(slad_trainer_step(s->trainer, &batches[step % 2], &report, &has_report), s->name);
+        assert_int_equal(has_report, step > 0);
+        if (has_report) keep(kept, &report);
+    }
+    require(slad_trainer_finish(s->trainer, &report, &has_report), s->name);
+    assert_true(has_report);
+    keep(kept, &report);
+}
+
+static double check_losses(const stage *s, const course *kept)
+{
+    double worst = 0;
+    float *expected = expected_of(s, "losses", NULL, NULL), *norms = expected_of(s, "norms", NULL, NULL);
+    for (size_t step = 0; step < STEPS; step++) {
+        for (size_t i = 0; i < LOSSES; i++) {
+            const double wanted = (double)expected[step * LOSSES + i], got = kept->losses[step][i];
+            if (isnan(wanted) && isnan(got)) continue;
+            const double error = fabs(got - wanted) / fabs(wanted);
+            if (!(error <= BOUND))
+                fail_msg("%s: loss %zu of step %zu is %.9g, not %.9g", s->name, i, step, got, wanted);
+            worst = fmax(worst, error);
+        }
+        const double wanted = (double)norms[step], error = fabs(kept->norms[step] - wanted) / wanted;
+        if (!(error <= NORM_BOUND))
+            fail_msg("%s: the gradient's norm of step %zu is %.9g, not %.9g", s->name, step, kept->norms[step], wanted);
+    }
+    free(expected);
+    free(norms);
+    return worst;
+}
+
+/* Makes the stage's trainer; `before` is the state that the stage before it left, or NULL. */
+static void open_stage(stage *s, const slad_safetensors *before, const slad_train_options *first)
+{
+    const slad_adapt teacher = s->options.teacher_adapt, student = s->options.student_adapt;
+    slad_trainer_setup setup = {
+        .teacher = teacher == SLAD_ADAPT_NONE ? NULL : shared.teacher,
+        .student = student == SLAD_ADAPT_NONE ? NULL : shared.student,
+        .options = &s->options,
+        .classes = CLASSES,
+        .image_size = SIZE,
+        .total_steps = STEPS,
+    };
+    if (before)
+        setup.frozen = (slad_network_source){
+            .encoder = shared.teacher,
+            .state = before,
+            .prefix = "teacher.",
+            .adapt = first->teacher_adapt,
+            .options = first,
+            .head = first->head,
+            .classes = CLASSES,
+        };
+    require(slad_trainer_build(shared.own->context, &s->trainer, shared.device, &setup), s->name);
+    initialise(s);
+}
+
+static void check_stage(stage *s)
+{
+    course kept;
+    check_names(s);
+    run_first_batch(s);
+    const double gradients = check_tensors(s, "gradient", SLAD_SLAB_GRADIENT);
+    clear_gradients(s);
+    train(s, &kept);
+    const double losses = check_losses(s, &kept);
+    print_message("%s: %zu gradients within %.2g, losses within %.2g\n", s->name, trained_count(s), gradients, losses);
+    if (s->options.ema > 0) (void)check_tensors(s, "average", SLAD_SLAB_AVERAGE);
+}
+
+static void check_case(void **state)
+{
+    const method_case *test = *state;
+    slad_stage stages[SLAD_MOST_STAGES];
+    const slad_train_options options = options_of(test);
+    const slad_status allowed = slad_train_options_check(shared.own->context, &options);
+    if (allowed != SLAD_OK && strstr(slad_context_message(shared.own->context), "not available in this version"))
+        skip();
+    require(allowed, test->name);
+    const size_t count = slad_stages_of(stages, &options);
+    slad_safetensors *before = NULL;
+    stage *made = calloc(count, sizeof *made);
+    assert_non_null(made);
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(made[i].name, sizeof made[i].name, "%s%s", test->name, i + 1 < count ? ".first" : "");
+        made[i].options = stages[i].options;
+        open_stage(&made[i], before, i > 0 ? &made[i - 1].options : NULL);
+        check_stage(&made[i]);
+        if (i + 1 == count) continue;
+        require(slad_trainer_save(made[i].trainer, shared.own->folder), test->name);
+        require(slad_safetensors_open(shared.own->context, &before, scratch_path(shared.own, "state.safetensors")),
+                test->name);
+    }
+    for (size_t i = 0; i < count; i++) slad_trainer_free(made[i].trainer);
+    slad_safetensors_close(before);
+    free(made);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[CASES];
+    for (size_t i = 0; i < CASES; i++)
+        tests[i] =
+            (struct CMUnitTest){.name = cases[i].name, .test_func = check_case, .initial_state = (void *)&cases[i]};
+    return cmocka_run_group_tests(tests, open_bench, close_bench);
+}
