@@ -3,6 +3,7 @@
 #include "joint_fixture.h"
 
 #include "base/json.h"
+#include "onnx_reader.h"
 #include "slad/export.h"
 #include <signal.h>
 #include <sys/resource.h>
@@ -198,6 +199,37 @@ static void test_run_export(void **state)
     }
 }
 
+/* The ONNX file has the weights of the merged student, and is written only where it is asked for. */
+static void test_onnx_of_run(void **state)
+{
+    static const char *const names[] = {"encoder.layer.1.attention.attention.query.weight",
+                                        "encoder.layer.2.attention.attention.value.weight"};
+    scratch *own = *state;
+    const slad_train_options options = joint_options(SLAD_METHOD_SLAD);
+    char name[160];
+    unsigned written = 0;
+    make_run(own, &options);
+    assert_int_equal(export_run(own, &written, "out", SLAD_EXPORT_STUDENT | SLAD_EXPORT_ONNX), SLAD_OK);
+    assert_int_equal(written, SLAD_EXPORT_STUDENT | SLAD_EXPORT_ONNX);
+    onnx_model *onnx = onnx_open(own, "out/onnx");
+    onnx_assert_sound(onnx);
+    assert_int_equal(onnx->inputs[0].sizes[2], JOINT_SIZE);
+    for (int i = 0; i < 2; i++) {
+        const onnx_tensor *tensor = NULL;
+        (void)snprintf(name, sizeof name, "dinov2.%s", names[i]);
+        float *merged = read_tensor(own, "out/student/model.safetensors", name);
+        const float *values = onnx_weights(onnx, names[i], &tensor);
+        for (size_t row = 0; row < 64; row++)
+            for (size_t column = 0; column < 64; column++)
+                assert_true(values[column * 64 + row] == merged[row * 64 + column]);
+        free(merged);
+    }
+    onnx_close(onnx);
+    assert_int_equal(export_run(own, &written, "all", 0), SLAD_OK);
+    assert_int_equal(written & SLAD_EXPORT_ONNX, 0);
+    assert_int_equal(slad_path_look(scratch_path(own, "all/onnx")), SLAD_PATH_MISSING);
+}
+
 /* A head that reads the class token alone is zero for the mean of the patches, in every part. */
 static void test_narrow_head(void **state)
 {
@@ -344,8 +376,9 @@ static void test_trainer_and_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_SCRATCH(test_run_export),        WITH_SCRATCH(test_narrow_head),      WITH_SCRATCH(test_refusals),
-        WITH_SCRATCH(test_contradictory_run), WITH_SCRATCH(test_run_on_full_disk), WITH_SCRATCH(test_trainer_and_files),
+        WITH_SCRATCH(test_run_export),        WITH_SCRATCH(test_onnx_of_run),       WITH_SCRATCH(test_narrow_head),
+        WITH_SCRATCH(test_refusals),          WITH_SCRATCH(test_contradictory_run), WITH_SCRATCH(test_run_on_full_disk),
+        WITH_SCRATCH(test_trainer_and_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

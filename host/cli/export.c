@@ -5,7 +5,7 @@
 
 static const cli_option options[] = {
     {"out", "DIR", "folder that receives a folder for each part"},
-    {"what", "PART", "student, student-adapter or teacher-adapter; may be given again (default: all the run has)"},
+    {"what", "PART", "student, student-adapter, teacher-adapter or onnx; may be given again (default: all but onnx)"},
 };
 static const size_t option_count = sizeof options / sizeof *options;
 
@@ -48,9 +48,9 @@ static int run(cli_arguments *arguments)
     slad_run_export_options export = {.out = cli_value(arguments, "out")};
     unsigned written = 0;
     if (arguments->positional_count != 1 || !export.out)
-        return cli_usage("export", "slad export needs one RUN and --out DIR");
+        return cli_usage("export", "slad export needs one RUN (or, with --what onnx, MODEL) and --out DIR");
     if (!read_parts(&export.parts, arguments))
-        return cli_usage("export", "--what takes student, student-adapter or teacher-adapter");
+        return cli_usage("export", "--what takes student, student-adapter, teacher-adapter or onnx");
     export.run = arguments->positional[0];
     int code = cli_session_open(&session, arguments);
     if (code == SLAD_OK) code = (int)slad_run_export(session.context, &written, &export);
@@ -67,10 +67,12 @@ int cli_export(int argc, char **argv)
         code = cli_usage("export", arguments.message);
     else if (arguments.help) {
         printf(
-            "usage: slad export RUN --out DIR [--what PART]... [options]\n\n"
+            "usage: slad export RUN --out DIR [--what PART]... [options]\n"
+            "       slad export MODEL --out DIR --what onnx\n\n"
             "Writes what a run trained: DIR/student, the merged student, for transformers; DIR/student-adapter and\n"
-            "DIR/teacher-adapter, adapters with their classifier, for PEFT. From the files of the run and the models\n"
-            "that it was made from; no device is used.\n\n");
+            "DIR/teacher-adapter, adapters with their classifier, for PEFT; where asked for, DIR/onnx, the merged\n"
+            "student as model.onnx, for onnxruntime and others. From the files of the run and the models that it was\n"
+            "made from; no device is used.\n\n");
         cli_print_options(options, option_count);
         cli_print_common_options();
     } else

@@ -25,7 +25,7 @@ typedef struct slad_merge {
 
 const char *slad_export_part_name(unsigned index)
 {
-    static const char *const names[SLAD_EXPORT_PARTS] = {"student", "student-adapter", "teacher-adapter"};
+    static const char *const names[SLAD_EXPORT_PARTS] = {"student", "student-adapter", "teacher-adapter", "onnx"};
     return index < SLAD_EXPORT_PARTS ? names[index] : NULL;
 }
 
@@ -205,6 +205,26 @@ cleanup:
     return status;
 }
 
+static slad_status write_onnx(slad_context *context, const char *folder, const slad_export_source *source,
+                              const char *const *class_names)
+{
+    slad_status status = SLAD_OK;
+    slad_merge merge = {.source = source};
+    const slad_export_onnx model = {.encoder = source->student,
+                                    .image_size = source->image_size,
+                                    .classes = source->classes,
+                                    .mode = source->options->position_mode,
+                                    .class_names = class_names,
+                                    .fill = fill,
+                                    .user = &merge};
+    if (slad_export_parts_of(source->options) & SLAD_EXPORT_STUDENT_ADAPTER)
+        SLAD_TRY(read_adapters(context, &merge.adapters, source, false));
+    SLAD_TRY(slad_export_onnx_write(context, folder, &model));
+cleanup:
+    free_adapters(&merge.adapters);
+    return status;
+}
+
 static slad_status write_adapter(slad_context *context, const char *folder, const slad_export_source *source,
                                  bool teacher)
 {
@@ -246,5 +266,6 @@ slad_status slad_export_write(slad_context *context, const char *folder, slad_ex
                               const slad_export_source *source, const char *const *class_names)
 {
     if (part == SLAD_EXPORT_STUDENT) return write_student(context, folder, source, class_names);
+    if (part == SLAD_EXPORT_ONNX) return write_onnx(context, folder, source, class_names);
     return write_adapter(context, folder, source, part == SLAD_EXPORT_TEACHER_ADAPTER);
 }

@@ -20,7 +20,23 @@ typedef struct slad_export_source {
 /* Whether one of these parts is made from the teacher: its adapter, or a student that shares it. */
 bool slad_export_needs_teacher(const slad_train_options *options, unsigned parts);
 
-/* Writes one part to a folder. class_names [classes] is needed for the student. */
+/* Writes an encoder with a classifier as ONNX, with preprocessor_config.json beside it. fill: as slad_hf_student has
+ * it.
+ */
+typedef struct slad_export_onnx {
+    const slad_encoder *encoder;
+    size_t image_size, classes;
+    slad_position_mode mode;
+    const char *const *class_names; /* [classes] */
+    slad_status (*fill)(slad_context *context, float *destination, const char *name, uint64_t elements, void *user);
+    void *user;
+} slad_export_onnx;
+slad_status slad_export_onnx_write(slad_context *context, const char *folder, const slad_export_onnx *model);
+/* The same of a model as it is on disk, for the crop size of its preprocessor_config.json. */
+slad_status slad_export_onnx_model(slad_context *context, const char *folder, const char *path);
+
+/* Writes one part to a folder. class_names [classes] is needed for the student and its
+ * ONNX file. */
 slad_status slad_export_write(slad_context *context, const char *folder, slad_export_part part,
                               const slad_export_source *source, const char *const *class_names);
 

@@ -34,20 +34,15 @@ cleanup:
     return status;
 }
 
-/* The parts that are wanted must be there, and their places free. */
-static slad_status check_parts(slad_export *export)
+/* Nothing may be replaced. */
+static slad_status check_places(slad_export *export)
 {
     slad_context *context = export->context;
     slad_status status = SLAD_OK;
-    const slad_run_export_options *options = export->options;
-    const unsigned there = slad_export_parts_of(&export->config.train);
     char *path = NULL;
-    export->parts = options->parts ? options->parts : there;
     for (unsigned i = 0; i < SLAD_EXPORT_PARTS; i++) {
         if (!(export->parts & 1u << i)) continue;
-        SLAD_FAIL_IF(!(there & 1u << i), SLAD_ERROR_USAGE, "Run %s was trained by a method that makes no %s",
-                     options->run, slad_export_part_name(i));
-        SLAD_TRY(slad_path_join(context, &path, options->out, slad_export_part_name(i)));
+        SLAD_TRY(slad_path_join(context, &path, export->options->out, slad_export_part_name(i)));
         SLAD_FAIL_IF(slad_path_look(path) != SLAD_PATH_MISSING, SLAD_ERROR_USAGE,
                      "%s exists already; choose another --out, or remove it", path);
         slad_release(path);
@@ -55,6 +50,22 @@ static slad_status check_parts(slad_export *export)
     }
 cleanup:
     slad_release(path);
+    return status;
+}
+
+/* The parts that are wanted must be there, and their places free. */
+static slad_status check_parts(slad_export *export)
+{
+    slad_context *context = export->context;
+    slad_status status = SLAD_OK;
+    const slad_run_export_options *options = export->options;
+    const unsigned there = slad_export_parts_of(&export->config.train);
+    export->parts = options->parts ? options->parts : there;
+    for (unsigned i = 0; i < SLAD_EXPORT_PARTS; i++)
+        SLAD_FAIL_IF(export->parts & ~(there | SLAD_EXPORT_ONNX) & 1u << i, SLAD_ERROR_USAGE,
+                     "Run %s was trained by a method that makes no %s", options->run, slad_export_part_name(i));
+    SLAD_TRY(check_places(export));
+cleanup:
     return status;
 }
 
@@ -154,20 +165,51 @@ static void close_export(slad_export *export)
     slad_run_config_free(&export->config);
 }
 
+static slad_status export_run(slad_export *export)
+{
+    slad_context *context = export->context;
+    slad_status status = SLAD_OK;
+    SLAD_TRY(slad_run_config_read(context, &export->config, export->options->run));
+    SLAD_TRY(check_parts(export));
+    SLAD_TRY(prepare_folder(context, export->options->out));
+    SLAD_TRY(open_files(export));
+    SLAD_TRY(write_parts(export));
+cleanup:
+    return status;
+}
+
+/* A model that no run made. */
+static slad_status export_model(slad_export *export)
+{
+    slad_context *context = export->context;
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    export->parts = SLAD_EXPORT_ONNX;
+    SLAD_TRY(check_places(export));
+    SLAD_TRY(prepare_folder(context, export->options->out));
+    SLAD_TRY(slad_path_join(context, &path, export->options->out, "onnx"));
+    status = slad_export_onnx_model(context, path, export->options->run);
+    if (status != SLAD_OK) remove_parts(export);
+cleanup:
+    slad_release(path);
+    return status;
+}
+
 slad_status slad_run_export(slad_context *context, unsigned *written, const slad_run_export_options *options)
 {
     slad_status status = SLAD_OK;
     slad_export export = {.context = context, .options = options};
+    const bool is_run = slad_path_is_run(context, options->run);
     SLAD_FAIL_IF(options->out[0] == '\0', SLAD_ERROR_USAGE, "--out is empty; name a folder");
-    SLAD_FAIL_IF(!slad_path_is_run(context, options->run), SLAD_ERROR_DATA,
-                 "%s is no run of slad train: it has no config.json with state.safetensors", options->run);
-    SLAD_TRY(slad_run_config_read(context, &export.config, options->run));
-    SLAD_TRY(check_parts(&export));
-    SLAD_TRY(prepare_folder(context, options->out));
-    SLAD_TRY(open_files(&export));
-    SLAD_TRY(write_parts(&export));
+    SLAD_FAIL_IF(
+        !is_run && options->parts != SLAD_EXPORT_ONNX, SLAD_ERROR_DATA,
+        "%s is no run of slad train: it has no config.json with state.safetensors. Of a model only an ONNX file "
+        "can be made, with --what onnx",
+        options->run);
+    SLAD_TRY(is_run ? export_run(&export) : export_model(&export));
     if (written) *written = export.parts;
-    slad_log(context, SLAD_LOG_INFO, "Done: what run %s trained is in %s", options->run, options->out);
+    slad_log(context, SLAD_LOG_INFO, "Done: %s of %s is in %s", is_run ? "what was trained" : "the ONNX file",
+             options->run, options->out);
 cleanup:
     close_export(&export);
     return status;

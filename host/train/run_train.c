@@ -31,9 +31,8 @@ typedef struct slad_run {
     bool learnt; /* from at least one image that was not broken */
 } slad_run;
 
-static const char *const run_files[] = {
-    "config.json",     "metrics.jsonl",   "state.safetensors", "optimizer.safetensors", "student",
-    "student-adapter", "teacher-adapter", "report.html",       SLAD_PREDICTED_FILE,     "summary.json"};
+static const char *const run_files[] = {"config.json", "metrics.jsonl",   "state.safetensors", "optimizer.safetensors",
+                                        "student",     "student-adapter", "teacher-adapter",   "report.html"};
 
 /* Whether path is folder, or lies below it; both absolute. */
 static bool lies_in(const char *path, const char *folder)
@@ -278,10 +277,9 @@ static slad_status evaluate(slad_run *run, uint64_t steps_done)
 {
     slad_status status = SLAD_OK;
     slad_evaluation student = {0}, teacher = {0};
-    slad_predicted predicted = {0};
     cJSON *json = NULL;
     if (!run->validation) return SLAD_OK;
-    SLAD_TRY(slad_trainer_evaluate(run->trainer, &student, &teacher, &predicted, run->validation,
+    SLAD_TRY(slad_trainer_evaluate(run->trainer, &student, &teacher, run->validation,
                                    slad_dataset_count(run->dataset, SLAD_SPLIT_VALIDATION)));
     student.measure = teacher.measure = slad_dataset_measure(run->dataset);
     run->accuracy = student.top1;
@@ -289,8 +287,6 @@ static slad_status evaluate(slad_run *run, uint64_t steps_done)
     const int64_t epoch = (int64_t)((steps_done + run->steps_per_epoch - 1) / run->steps_per_epoch) - 1;
     SLAD_TRY(slad_run_eval_json(run->context, &json, &student, &teacher, (int64_t)steps_done - 1, epoch));
     SLAD_TRY(slad_metrics_write(run->context, run->metrics, json));
-    slad_predicted_describe(&predicted, run->dataset, SLAD_SPLIT_VALIDATION);
-    SLAD_TRY(slad_predicted_write(run->context, &predicted, run->options->out));
     if (teacher.present)
         slad_log(run->context, SLAD_LOG_INFO, "Epoch %lld: student top-1 %.2f %%, teacher top-1 %.2f %% of %llu images",
                  (long long)epoch, 100 * student.top1, 100 * teacher.top1, (unsigned long long)student.images);
@@ -301,7 +297,6 @@ cleanup:
     cJSON_Delete(json);
     slad_evaluation_free(&student);
     slad_evaluation_free(&teacher);
-    slad_predicted_free(&predicted);
     run->last_report = slad_clock_seconds();
     return status;
 }

@@ -12,13 +12,16 @@ extern "C" {
 typedef enum slad_export_part {
     SLAD_EXPORT_STUDENT = 1,         /* "student": Dinov2ForImageClassification with the adapters added in */
     SLAD_EXPORT_STUDENT_ADAPTER = 2, /* "student-adapter": stands alone, also where the teacher's adapter is shared */
-    SLAD_EXPORT_TEACHER_ADAPTER = 4  /* "teacher-adapter" */
+    SLAD_EXPORT_TEACHER_ADAPTER = 4, /* "teacher-adapter" */
+    SLAD_EXPORT_ONNX = 8 /* "onnx": the merged student as model.onnx, for the run's image size; only where it is
+                            asked for */
 } slad_export_part;
-#define SLAD_EXPORT_PARTS 3u
+#define SLAD_EXPORT_PARTS 4u
 
 /* The name of part 1 << index, which is also the name of its folder; NULL from index SLAD_EXPORT_PARTS on. */
 SLAD_API const char *slad_export_part_name(unsigned index);
-/* The parts, or-ed, that training with these options has. */
+/* The parts, or-ed, that training with these options has; SLAD_EXPORT_ONNX, which any run can have, is not among them.
+ */
 SLAD_API unsigned slad_export_parts_of(const slad_train_options *options);
 
 /* Writes all parts of what a trainer holds now, each to FOLDER/NAME. class_names [classes]. Files that exist are
@@ -26,8 +29,8 @@ SLAD_API unsigned slad_export_parts_of(const slad_train_options *options);
 SLAD_API slad_status slad_trainer_export(slad_trainer *trainer, const char *folder, const char *const *class_names);
 
 typedef struct slad_run_export_options {
-    const char *run, *out; /* folders */
-    unsigned parts;        /* or-ed; 0: all that the run has */
+    const char *run, *out; /* folders; for SLAD_EXPORT_ONNX alone `run` may be a model with a classifier */
+    unsigned parts;        /* or-ed; 0: all of slad_export_parts_of */
 } slad_run_export_options;
 
 /* The same from the files of a run (config.json, state.safetensors, and the models that it was made from), without a

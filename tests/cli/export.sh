@@ -50,6 +50,17 @@ check "a part is written that was not asked for" is_missing some/student-adapter
 run 0 export run --out some --what student-adapter
 check "parts differ from those of the training" diff -r out some
 
+# ONNX, of a run and of a model with a classifier, where it is asked for.
+check "an ONNX file is written that was not asked for" is_missing out/onnx
+run 0 export run --out onnx --what onnx --json
+prints_json parts out
+check "there is no ONNX file" test -s onnx/onnx/model.onnx
+run 0 export run/student --out again-onnx --what onnx
+check "the ONNX files of a run and of its student differ" diff -r onnx again-onnx
+run 3 export student --out bare --what onnx
+says student "no classifier"
+check "a part of a refused export is left" is_missing bare/onnx
+
 # Files that may not grow: no part of an export is left.
 "$inputs" limited 500 "$slad" export run --out small 2>stderr
 got=$?
