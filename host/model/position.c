@@ -82,6 +82,11 @@ static void resize_vector(float *result, const float *grid_values, const slad_ta
     }
 }
 
+static bool can_resize(size_t grid, size_t patches)
+{
+    return patches > 0 && grid / patches < MAX_TAPS / 4;
+}
+
 slad_status slad_position_resize(slad_context *context, float *result, const float *table, size_t grid, size_t rows,
                                  size_t columns, size_t width, slad_position_mode mode)
 {
@@ -92,7 +97,7 @@ slad_status slad_position_resize(slad_context *context, float *result, const flo
         memcpy(result, table, (1 + grid * grid) * width * sizeof *result);
         return SLAD_OK;
     }
-    SLAD_FAIL_IF(grid / rows >= MAX_TAPS / 4 || grid / columns >= MAX_TAPS / 4, SLAD_ERROR_DATA,
+    SLAD_FAIL_IF(!can_resize(grid, rows) || !can_resize(grid, columns), SLAD_ERROR_DATA,
                  "A position table of %zu x %zu cannot be resized to %zu x %zu", grid, grid, rows, columns);
     SLAD_TRY(slad_allocate(context, &across, columns, sizeof *across, "resizing of positions"));
     memcpy(result, table, width * sizeof *result);
@@ -104,5 +109,21 @@ slad_status slad_position_resize(slad_context *context, float *result, const flo
     }
 cleanup:
     slad_release(across);
+    return status;
+}
+
+slad_status slad_position_matrix(slad_context *context, float *matrix, size_t grid, size_t patches,
+                                 slad_position_mode mode)
+{
+    slad_status status = SLAD_OK;
+    slad_taps taps;
+    SLAD_FAIL_IF(!can_resize(grid, patches), SLAD_ERROR_DATA,
+                 "A position table of %zu x %zu cannot be resized to %zu places a side", grid, grid, patches);
+    memset(matrix, 0, patches * grid * sizeof *matrix);
+    for (size_t i = 0; i < patches; i++) {
+        find_taps(&taps, i, grid, patches, mode);
+        for (size_t k = 0; k < taps.count; k++) matrix[i * grid + taps.index[k]] += taps.weight[k];
+    }
+cleanup:
     return status;
 }

@@ -19,6 +19,7 @@ static const slad_kernel_list lists[] = {
     {slad_optimizer_kernels, &slad_optimizer_kernel_count},
     {slad_patch_embedding_kernels, &slad_patch_embedding_kernel_count},
     {slad_pool_kernels, &slad_pool_kernel_count},
+    {slad_position_interpolation_kernels, &slad_position_interpolation_kernel_count},
     {slad_swiglu_kernels, &slad_swiglu_kernel_count},
 };
 enum { LIST_COUNT = sizeof lists / sizeof *lists };

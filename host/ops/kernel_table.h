@@ -28,6 +28,8 @@ extern const slad_kernel_row slad_patch_embedding_kernels[];
 extern const size_t slad_patch_embedding_kernel_count;
 extern const slad_kernel_row slad_pool_kernels[];
 extern const size_t slad_pool_kernel_count;
+extern const slad_kernel_row slad_position_interpolation_kernels[];
+extern const size_t slad_position_interpolation_kernel_count;
 extern const slad_kernel_row slad_swiglu_kernels[];
 extern const size_t slad_swiglu_kernel_count;
 

@@ -9,10 +9,20 @@
 /* Images [b, channels, height, width] to tokens [b, 1 + R + P, d]: each patch times weight [d, channels * patch *
  * patch] plus bias [d], before them the class token [d], position [1 + P, d] added to all of these; and between class
  * token and patches the registers [R, d], which have no position (NULL: R = 0). P = (height / patch) * (width / patch),
- * patches in row-major order (method.md section 6.3). Gradients of whatever of it is trained, except the pixels. */
+ * patches in row-major order (method.md section 6.3). Gradients of whatever of it is trained, except the pixels.
+ * position may also be computed, by slad_position_interpolation. */
 const slad_tensor *slad_patch_embedding(slad_record *record, const slad_tensor *pixels, const slad_tensor *weight,
                                         const slad_tensor *bias, const slad_tensor *class_token,
                                         const slad_tensor *registers, const slad_tensor *position, size_t patch);
+
+/* A position table [1 + G * G, d] resized to [1 + rows * columns, d], so that the table itself can be trained: the
+ * first row as it is, the others seen as a G x G image whose vertical places are mixed by down [rows, G] and horizontal
+ * ones by across [columns, G]. Both matrices are frozen tensors of the store, filled by slad_position_matrix
+ * (model/position.h), which knows the rules of all owners (method.md section 6.4); where rows and columns both
+ * are G the table is used as it is. A frozen table is resized once, on the host, by slad_position_resize.
+ * Gradient: the transposed products, in a fixed order. */
+const slad_tensor *slad_position_interpolation(slad_record *record, const slad_tensor *table, const slad_tensor *down,
+                                               const slad_tensor *across);
 
 /* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last size, biased variance. gamma, beta [d]:
  * frozen, or trained; gradients dgamma = sum of dy (x - mean) rstd over the rows, dbeta = sum of dy. */
