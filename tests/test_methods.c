@@ -58,6 +58,10 @@ static const method_case cases[] = {
     {"ema", {{"ema", "0.7"}}},
     {"feature_cls", {{"feature-loss", "cls"}}},
     {"feature_patch", {{"feature-loss", "patch"}}},
+    {"smoothing", {{"label-smoothing", "0.1"}}},
+    {"mixed", {{"mixup", "0.8"}}},
+    {"mixed_smoothing", {{"method", "lora"}, {"cutmix", "1"}, {"label-smoothing", "0.1"}}},
+    {"mixed_kd", {{"method", "kd-lora"}, {"mixup", "0.8"}, {"cutmix", "1"}, {"label-smoothing", "0.2"}}},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -67,8 +71,8 @@ typedef struct bench {
     slad_device *device;
     slad_encoder *teacher, *student;
     slad_safetensors *fixture;
-    float pixels[IMAGES * 3 * SIZE * SIZE], weights[IMAGES];
-    int32_t labels[IMAGES];
+    float pixels[IMAGES * 3 * SIZE * SIZE], weights[IMAGES], mix[IMAGES];
+    int32_t labels[IMAGES], labels_2[IMAGES];
 } bench;
 
 static bench shared;
@@ -102,6 +106,8 @@ static int open_bench(void **state)
     require(slad_encoder_open(context, &shared.student, folder), "student");
     formula_tensor(shared.pixels, sizeof shared.pixels / sizeof *shared.pixels, "methods.pixels", 2.0, 0);
     formula_labels(shared.labels, IMAGES, "methods.labels", CLASSES);
+    formula_labels(shared.labels_2, IMAGES, "methods.labels_2", CLASSES);
+    formula_tensor(shared.mix, IMAGES, "methods.mix", 0.5, 0.5);
     for (size_t i = 0; i < IMAGES; i++) shared.weights[i] = 1.0f;
     return 0;
 }
@@ -139,14 +145,17 @@ static slad_train_options options_of(const method_case *test)
     return options;
 }
 
-/* The images in order, the last batch of an epoch short. */
-static slad_batch batch_of(size_t step)
+/* The images in order, the last batch of an epoch short. Where images are mixed, these count as mixed already. */
+static slad_batch batch_of(const slad_train_options *options, size_t step)
 {
+    const bool mixed = options->mixup > 0 || options->cutmix > 0;
     const size_t batches = (IMAGES + BATCH - 1) / BATCH, first = step % batches * BATCH;
     const size_t left = IMAGES - first, count = left < BATCH ? left : BATCH;
     return (slad_batch){
         .pixel_values = shared.pixels + first * 3 * SIZE * SIZE,
         .labels = shared.labels + first,
+        .labels_2 = mixed ? shared.labels_2 + first : NULL,
+        .mix = mixed ? shared.mix + first : NULL,
         .task_weights = shared.weights + first,
         .kl_weights = shared.weights + first,
         .capacity = count,
@@ -194,7 +203,7 @@ static void run_first_batch(const stage *s)
 {
     const slad_trainer *trainer = s->trainer;
     const slad_pass *pass = &trainer->training;
-    const slad_batch batch = batch_of(0);
+    const slad_batch batch = batch_of(&s->options, 0);
     slad_executor *executor = trainer->executor;
     float values[SLAD_STEP_VALUES] = {0};
     values[SLAD_STEP_INVERSE_TASK] = values[SLAD_STEP_INVERSE_KL] = 1.0f / BATCH;
@@ -203,6 +212,10 @@ static void run_first_batch(const stage *s)
         const float *pixels = batch.pixel_values + i * 3 * SIZE * SIZE;
         require(slad_executor_write(executor, pass->record, pass->pixels, pixels), s->name);
         require(slad_executor_write(executor, pass->record, pass->labels, batch.labels + i), s->name);
+        if (batch.mix) {
+            require(slad_executor_write(executor, pass->record, pass->labels_2, batch.labels_2 + i), s->name);
+            require(slad_executor_write(executor, pass->record, pass->mix, batch.mix + i), s->name);
+        }
         require(slad_executor_write(executor, pass->record, pass->task_weights, batch.task_weights + i), s->name);
         require(slad_executor_write(executor, pass->record, pass->kl_weights, batch.kl_weights + i), s->name);
         require(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH), s->name);
@@ -303,7 +316,7 @@ static void train(const stage *s, course *kept)
     slad_batch batches[2]; /* the one in flight must stay */
     bool has_report;
     for (size_t step = 0; step < STEPS; step++) {
-        batches[step % 2] = batch_of(step);
+        batches[step % 2] = batch_of(&s->options, step);
         require(slad_trainer_step(s->trainer, &batches[step % 2], &report, &has_report), s->name);
         assert_int_equal(has_report, step > 0);
         if (has_report) keep(kept, &report);

@@ -29,7 +29,7 @@ LR, HEAD_LR, DECAY, CLIP = 4e-3, 1e-2, 0.05, 2.5
 # teacher, student: what is trained of each (None: there is no teacher). stages 2: the teacher first.
 DEFAULTS = dict(teacher=None, student="lora", stages=1, share="none", map="even-a", truncation="block", scale="same",
                 unmapped="lora", private=0, form="fused", targets="qkv", dropout=0.0, plus=1.0, ema=0.0, feature=None,
-                smoothing=0.0)
+                smoothing=0.0, mixed=False)
 SHARED = dict(teacher="lora", share="both")
 # As tests/test_methods.c names and sets them.
 CASES = {
@@ -65,6 +65,10 @@ CASES = {
     "ema": dict(SHARED, ema=0.7),
     "feature_cls": dict(SHARED, feature="cls"),
     "feature_patch": dict(SHARED, feature="patch"),
+    "smoothing": dict(SHARED, smoothing=0.1),
+    "mixed": dict(SHARED, mixed=True),
+    "mixed_smoothing": dict(student="lora", mixed=True, smoothing=0.1),
+    "mixed_kd": dict(teacher="lora", stages=2, mixed=True, smoothing=0.2),
 }
 
 
@@ -234,9 +238,19 @@ def losses_of(teacher, student, case, pixels, target, stage):
     return [total, *parts]
 
 
-def train(name, out, teacher, student, case, stage):
+def make_images(case):
+    """Pixels and targets. Those of mixed images are shares of two labels; their pixels are as good as any."""
     pixels = torch.from_numpy(tensor("methods.pixels", (IMAGES, 3, SIZE, SIZE), 2.0)).double()
     target = torch.from_numpy(labels("methods.labels", IMAGES, CLASSES))
+    if case["mixed"]:
+        share = torch.from_numpy(tensor("methods.mix", (IMAGES, 1), 0.5, 0.5)).double()
+        second = torch.from_numpy(labels("methods.labels_2", IMAGES, CLASSES))
+        target = share * F.one_hot(target, CLASSES) + (1 - share) * F.one_hot(second, CLASSES)
+    return pixels, target
+
+
+def train(name, out, teacher, student, case, stage):
+    pixels, target = make_images(case)
     parameters = {}
     if teacher and stage != "second":
         parameters.update(teacher.parameters)
