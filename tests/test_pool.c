@@ -50,6 +50,9 @@ static void test_shapes(void **state)
 
 static void test_registers(void **state)
 {
+    static const size_t patches[] = {1, 2, 31, 32, 33, 65, 197, 257};
+    for (size_t i = 0; i < sizeof patches / sizeof *patches; i++)
+        run(state, (shape){i % 2 ? 3 : 1, 5 + patches[i], 7 + 2 * i, 5, SLAD_POOL_CLS_MEAN, i % 4 < 2});
     run(state, (shape){3, 21, 40, 5, SLAD_POOL_CLS_MEAN, true});
     run(state, (shape){1, 6, 16, 5, SLAD_POOL_CLS_MEAN, true});
     run(state, (shape){2, 261, 9, 5, SLAD_POOL_CLS, true});
