@@ -21,7 +21,11 @@ typedef struct joint {
     float *pixels;   /* of all images */
     int32_t labels[JOINT_IMAGES];
     float weights[JOINT_IMAGES];
+    int32_t labels_2[JOINT_IMAGES]; /* of images that are mixed, as far as labels go: those of the batch in reverse */
+    float mix[JOINT_IMAGES];
 } joint;
+
+#define JOINT_SHARE 0.7f /* of the first label, where images are mixed */
 
 /* The options of the script. */
 static inline slad_train_options joint_options(slad_method method)
@@ -96,7 +100,8 @@ static inline void joint_open_trainer(joint *test)
 
 static inline void joint_open_with(joint *test, scratch *own, slad_train_options options, bool like_a_gpu)
 {
-    static const char *const names[] = {"slad", "joint", "kd-probe", "kd-lora", "kd-finetune", "probe", "lora", "finetune"};
+    static const char *const names[] = {"slad",        "joint", "kd-probe", "kd-lora",
+                                        "kd-finetune", "probe", "lora",     "finetune"};
     const size_t floats = (size_t)JOINT_IMAGES * 3 * JOINT_SIZE * JOINT_SIZE;
     *test = (joint){.own = own, .options = options, .method = names[options.method], .like_a_gpu = like_a_gpu};
     assert_int_equal(slad_safetensors_open(own->context, &test->fixture, SLAD_FIXTURES "/joint.safetensors"), SLAD_OK);
@@ -130,9 +135,16 @@ static inline slad_batch joint_batch(joint *test, size_t step)
 {
     const size_t batches = (JOINT_IMAGES + JOINT_BATCH - 1) / JOINT_BATCH, first = step % batches * JOINT_BATCH;
     const size_t left = JOINT_IMAGES - first, count = left < JOINT_BATCH ? left : JOINT_BATCH;
+    const bool is_mixed = test->trainer->training.mix != NULL;
+    for (size_t i = 0; i < count; i++) {
+        test->labels_2[first + i] = test->labels[first + count - 1 - i];
+        test->mix[first + i] = JOINT_SHARE;
+    }
     return (slad_batch){
         .pixel_values = test->pixels + first * 3 * JOINT_SIZE * JOINT_SIZE,
         .labels = test->labels + first,
+        .labels_2 = is_mixed ? test->labels_2 + first : NULL,
+        .mix = is_mixed ? test->mix + first : NULL,
         .task_weights = test->weights + first,
         .kl_weights = test->weights + first,
         .capacity = count,
@@ -164,6 +176,10 @@ static inline void joint_forward_and_backward(joint *test)
     assert_int_equal(slad_executor_write(executor, pass->record, pass->labels, batch.labels), SLAD_OK);
     assert_int_equal(slad_executor_write(executor, pass->record, pass->task_weights, batch.task_weights), SLAD_OK);
     assert_int_equal(slad_executor_write(executor, pass->record, pass->kl_weights, batch.kl_weights), SLAD_OK);
+    if (pass->mix) {
+        assert_int_equal(slad_executor_write(executor, pass->record, pass->labels_2, batch.labels_2), SLAD_OK);
+        assert_int_equal(slad_executor_write(executor, pass->record, pass->mix, batch.mix), SLAD_OK);
+    }
     assert_int_equal(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH), SLAD_OK);
 }
 

@@ -24,6 +24,7 @@ static const loss_case cases[] = {
     {"without_tau2", {{"kl-tau2", "off"}}},
     {"smoothing", {{"label-smoothing", "0.1"}}},
     {"convex", {{"loss", "convex"}, {"alpha-kl", "0.3"}, {"alpha-teacher", "0.5"}}},
+    {"mixed", {{"mixup", "1"}, {"label-smoothing", "0.1"}}},
     {"all",
      {{"kl-direction", "symmetric"},
       {"kl-detach", "off"},
@@ -127,10 +128,38 @@ static void test_every_case(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_case(*state, &cases[i]);
 }
 
+/* A batch that is mixed where the options are not, or the other way round, or with what is no label or share. */
+static void test_mixed_batches_must_fit(void **state)
+{
+    scratch *own = *state;
+    for (int mixing = 0; mixing < 2; mixing++) {
+        joint test;
+        slad_train_options options = joint_options(SLAD_METHOD_SLAD);
+        options.cutmix = mixing;
+        joint_open(&test, own, options);
+        int32_t labels_2[JOINT_BATCH] = {0};
+        float mix[JOINT_BATCH] = {0};
+        slad_batch batch = joint_batch(&test, 0);
+        batch.labels_2 = mixing ? NULL : labels_2;
+        batch.mix = mix;
+        assert_int_equal(slad_trainer_step(test.trainer, &batch, NULL, NULL), SLAD_ERROR_DATA);
+        assert_non_null(strstr(slad_context_message(own->context), "--mixup"));
+        batch.labels_2 = labels_2;
+        for (int i = 0; mixing && i < 3; i++) {
+            labels_2[1] = i == 0 ? JOINT_CLASSES : 0;
+            mix[1] = i == 1 ? 1.5f : NAN;
+            assert_int_equal(slad_trainer_step(test.trainer, &batch, NULL, NULL), SLAD_ERROR_DATA);
+            assert_non_null(strstr(slad_context_message(own->context), i == 0 ? "second label 7" : "mixing factor"));
+        }
+        joint_close(&test);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_case, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_mixed_batches_must_fit, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,6 +121,30 @@ static void normal_numbers_are_normal(void **state)
     assert_true(fabs(fourth / COUNT - 3.0) < 0.15);
 }
 
+/* Mean 1/2, variance 1 / (4 (2 alpha + 1)), and for alpha 1 the uniform distribution. */
+static void beta_numbers_have_their_moments(void **state)
+{
+    (void)state;
+    enum { COUNT = 40000 };
+    static const double alphas[] = {0.01, 0.2, 1, 2.5, 100};
+    for (size_t a = 0; a < sizeof alphas / sizeof *alphas; a++) {
+        slad_random random = slad_random_start(11, SLAD_RANDOM_MIX, (uint32_t)a, 0);
+        double sum = 0, squares = 0;
+        unsigned quarters[4] = {0};
+        for (int i = 0; i < COUNT; i++) {
+            const double value = slad_random_beta(&random, alphas[a]);
+            assert_true(value >= 0 && value <= 1);
+            sum += value;
+            squares += (value - 0.5) * (value - 0.5);
+            quarters[value < 0.25 ? 0 : value < 0.5 ? 1 : value < 0.75 ? 2 : 3]++;
+        }
+        const double variance = 0.25 / (2 * alphas[a] + 1);
+        assert_true(fabs(sum / COUNT - 0.5) < 4 * sqrt(variance / COUNT));
+        assert_true(fabs(squares / COUNT / variance - 1) < 0.04);
+        for (int q = 0; q < 4 && alphas[a] == 1; q++) assert_in_range(quarters[q], 9650, 10350);
+    }
+}
+
 static void permutations_hold_each_number_once(void **state)
 {
     (void)state;
@@ -173,6 +197,7 @@ int main(void)
         cmocka_unit_test(uniform_numbers_fill_their_interval),
         cmocka_unit_test(bounded_numbers_have_no_bias),
         cmocka_unit_test(normal_numbers_are_normal),
+        cmocka_unit_test(beta_numbers_have_their_moments),
         cmocka_unit_test(permutations_hold_each_number_once),
         cmocka_unit_test(permutations_are_fair),
     };

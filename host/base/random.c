@@ -54,12 +54,40 @@ uint32_t slad_random_below(slad_random *random, uint32_t bound)
     return value % bound;
 }
 
+/* Uniform in (0, 1], so that its logarithm is finite. */
+static double positive_uniform(slad_random *random)
+{
+    return ((double)slad_random_u32(random) + 1.0) * 0x1p-32;
+}
+
 float slad_random_normal(slad_random *random)
 {
     const double two_pi = 6.283185307179586;
-    const double radius_draw = ((double)slad_random_u32(random) + 1.0) * 0x1p-32; /* in (0, 1], so its log is finite */
+    const double radius_draw = positive_uniform(random);
     const double angle_draw = (double)slad_random_u32(random) * 0x1p-32;
     return (float)(sqrt(-2.0 * log(radius_draw)) * cos(two_pi * angle_draw));
+}
+
+/* The logarithm of a gamma-distributed number. */
+static double log_gamma_draw(slad_random *random, double alpha)
+{
+    if (alpha < 1) {
+        const double larger = log_gamma_draw(random, alpha + 1);
+        return larger + log(positive_uniform(random)) / alpha;
+    }
+    const double d = alpha - 1.0 / 3.0, c = 1.0 / sqrt(9.0 * d);
+    for (;;) {
+        const double x = (double)slad_random_normal(random), root = 1.0 + c * x;
+        if (root <= 0) continue;
+        const double v = root * root * root;
+        if (log(positive_uniform(random)) < 0.5 * x * x + d - d * v + d * log(v)) return log(d * v);
+    }
+}
+
+double slad_random_beta(slad_random *random, double alpha)
+{
+    const double one = log_gamma_draw(random, alpha), other = log_gamma_draw(random, alpha);
+    return 1.0 / (1.0 + exp(other - one));
 }
 
 void slad_random_permutation(uint32_t *order, uint32_t count, slad_random *random)

@@ -12,7 +12,8 @@ typedef enum slad_random_purpose {
     SLAD_RANDOM_HEAD = 2,    /* initial values of heads */
     SLAD_RANDOM_SHUFFLE = 3, /* order of an epoch */
     SLAD_RANDOM_AUGMENT = 4, /* crops and flips */
-    SLAD_RANDOM_VERIFY = 5   /* projections that check a GEMM, self-test inputs */
+    SLAD_RANDOM_VERIFY = 5,  /* projections that check a GEMM, self-test inputs */
+    SLAD_RANDOM_MIX = 6      /* mixup and CutMix of a batch */
 } slad_random_purpose;
 
 typedef struct slad_random {
@@ -34,6 +35,9 @@ float slad_random_uniform(slad_random *random);
 uint32_t slad_random_below(slad_random *random, uint32_t bound);
 /* Standard normal (Box-Muller, in double). */
 float slad_random_normal(slad_random *random);
+/* Beta(alpha, alpha), in [0, 1]; alpha > 0. From two gamma numbers, kept as logarithms so that a small alpha does not
+ * make both 0 (Marsaglia and Tsang, "A simple method for generating gamma variables", 2000). */
+double slad_random_beta(slad_random *random, double alpha);
 /* A permutation of 0 .. count-1 (Fisher-Yates). */
 void slad_random_permutation(uint32_t *order, uint32_t count, slad_random *random);
 

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/threads.h"
+#include "data/mixing.h"
 #include <math.h>
 #include <string.h>
 
@@ -15,11 +16,12 @@ typedef enum slot_state { SLOT_FREE, SLOT_FILLING, SLOT_READY, SLOT_HELD } slot_
 typedef struct slot {
     slad_batch batch;
     slot_state state;
-    uint64_t sequence; /* counts batches as they are begun */
-    uint32_t epoch;
-    size_t taken, done; /* rows given to workers, rows finished; of batch.capacity, so padding too */
-    char **problems;    /* [capacity], why a row's image is broken; NULL for a good one */
-    slad_status status; /* of the first row, in order, that ended in an error */
+    uint64_t sequence;        /* counts batches as they are begun */
+    uint32_t epoch, position; /* of the batch in its epoch */
+    bool mixing;              /* all rows are finished, and a worker mixes them */
+    size_t taken, done;       /* rows given to workers, rows finished; of batch.capacity, so padding too */
+    char **problems;          /* [capacity], why a row's image is broken; NULL for a good one */
+    slad_status status;       /* of the first row, in order, that ended in an error */
     size_t failed_row;
     char *failure;
 } slot;
@@ -112,6 +114,7 @@ static void begin_batch(slad_loader *loader)
         s->batch.indices[row] = row < s->batch.count ? loader->order[first + row] : 0;
     s->sequence = loader->next_begun++;
     s->epoch = loader->epoch;
+    s->position = (uint32_t)loader->position;
     s->state = SLOT_FILLING;
     loader->filling = s;
     if (++loader->position == slad_loader_batches(loader)) {
@@ -162,8 +165,9 @@ static slad_status fill_row(slad_context *context, char **problem, const slad_lo
     return status;
 }
 
-/* Notes what became of a row. The caller holds the lock; the slot takes over `problem`. */
-static void finish_row(slad_loader *loader, slot *s, size_t row, slad_status status, char *problem)
+/* Notes what became of a row, and returns whether it was the batch's last. The caller holds the lock; the slot takes
+ * over `problem`. */
+static bool finish_row(slad_loader *loader, slot *s, size_t row, slad_status status, char *problem)
 {
     if (status == SLAD_OK) {
         s->problems[row] = problem;
@@ -176,8 +180,26 @@ static void finish_row(slad_loader *loader, slot *s, size_t row, slad_status sta
         slad_release(problem);
     }
     s->done++;
-    if (s->done == s->batch.capacity) s->state = SLOT_READY;
-    if (s->done == s->batch.capacity || !loader->running) slad_condition_signal_all(loader->changed);
+    if (!loader->running) slad_condition_signal_all(loader->changed);
+    return s->done == s->batch.capacity;
+}
+
+/* Mixes a batch whose rows are all finished, and makes it ready. The caller holds the lock. */
+static void finish_batch(slad_loader *loader, slot *s)
+{
+    const slad_loader_options *options = &loader->options;
+    if (s->batch.mix) {
+        s->mixing = true;
+        slad_lock_release(loader->lock);
+        slad_random random = slad_random_start(options->seed, SLAD_RANDOM_MIX, s->epoch, s->position);
+        const slad_mixing mixing =
+            slad_mixing_draw(&random, options->mixup, options->cutmix, loader->height, loader->width);
+        slad_mixing_apply(&s->batch, &mixing);
+        slad_lock_acquire(loader->lock);
+        s->mixing = false;
+    }
+    s->state = SLOT_READY;
+    slad_condition_signal_all(loader->changed);
 }
 
 static void work(void *user)
@@ -198,7 +220,7 @@ static void work(void *user)
         char *problem = NULL;
         const slad_status status = fill_row(self->context, &problem, loader, &s->batch, s->epoch, row);
         slad_lock_acquire(loader->lock);
-        finish_row(loader, s, row, status, problem);
+        if (finish_row(loader, s, row, status, problem)) finish_batch(loader, s);
     }
     slad_lock_release(loader->lock);
 }
@@ -217,6 +239,10 @@ static slad_status slot_create(slad_context *context, slad_loader *loader, slot 
     SLAD_TRY(slad_allocate(context, &batch->task_weights, rows, sizeof *batch->task_weights, "batch"));
     SLAD_TRY(slad_allocate(context, &batch->kl_weights, rows, sizeof *batch->kl_weights, "batch"));
     SLAD_TRY(slad_allocate(context, &batch->indices, rows, sizeof *batch->indices, "batch"));
+    if (loader->options.mixup > 0 || loader->options.cutmix > 0) {
+        SLAD_TRY(slad_allocate(context, &batch->labels_2, rows, sizeof *batch->labels_2, "batch"));
+        SLAD_TRY(slad_allocate(context, &batch->mix, rows, sizeof *batch->mix, "batch"));
+    }
     SLAD_TRY(slad_allocate(context, &s->problems, rows, sizeof *s->problems, "batch"));
 cleanup:
     return status;
@@ -234,6 +260,9 @@ static slad_status check_options(slad_context *context, const slad_loader_option
             !(options->scale_low > 0.0 && options->scale_low <= options->scale_high && options->scale_high <= 1.0),
         SLAD_ERROR_USAGE, "the scale of crops is %g to %g; it must lie within 0 and 1, the lower value first",
         options->scale_low, options->scale_high);
+    SLAD_FAIL_IF(!(options->mixup >= 0 && options->cutmix >= 0 && options->mixup + options->cutmix < INFINITY),
+                 SLAD_ERROR_USAGE, "the alphas of mixup and CutMix are %g and %g; they must be finite and not below 0",
+                 options->mixup, options->cutmix);
 cleanup:
     return status;
 }
@@ -333,6 +362,8 @@ void slad_loader_free(slad_loader *loader)
         slad_release((void *)s->problems);
         slad_release(s->batch.pixel_values);
         slad_release(s->batch.labels);
+        slad_release(s->batch.labels_2);
+        slad_release(s->batch.mix);
         slad_release(s->batch.task_weights);
         slad_release(s->batch.kl_weights);
         slad_release(s->batch.indices);
@@ -345,11 +376,13 @@ void slad_loader_free(slad_loader *loader)
     slad_release(loader);
 }
 
-/* Whether a worker is still busy with a row of a batch that is being filled. */
+/* Whether a worker is still busy with a batch that is being filled. */
 static bool rows_in_work(const slad_loader *loader)
 {
     for (uint32_t i = 0; i < loader->options.slots; i++)
-        if (loader->slots[i].state == SLOT_FILLING && loader->slots[i].done < loader->slots[i].taken) return true;
+        if (loader->slots[i].state == SLOT_FILLING &&
+            (loader->slots[i].mixing || loader->slots[i].done < loader->slots[i].taken))
+            return true;
     return false;
 }
 

@@ -1,6 +1,7 @@
 /* Worker threads that decode, augment and assemble batches ahead of the trainer. Numbers never depend on the number of
- * workers: each image is a function of (seed, epoch, index), and a broken image is replaced by nothing: its row gets
- * pixels 0, label 0 and weights 0, so batch boundaries stay where they are. A batch may thus have no weight at all. */
+ * workers: each image is a function of (seed, epoch, index), how a batch is mixed of (seed, epoch, its number), and a
+ * broken image is replaced by nothing: its row gets pixels 0, label 0 and weights 0, so batch boundaries stay where
+ * they are. A batch may thus have no weight at all. */
 #ifndef SLAD_DATA_LOADER_H
 #define SLAD_DATA_LOADER_H
 
@@ -16,6 +17,7 @@ typedef struct slad_loader_options {
     bool shuffle;                   /* a new order each epoch, a function of (seed, epoch) */
     slad_augmentation augmentation; /* ignored for tensor files; without it, images are preprocessed as in evaluation */
     double scale_low, scale_high;   /* of crop-flip, 0 < low <= high <= 1 */
+    double mixup, cutmix;           /* alphas of their Beta distributions (data/mixing.h); both 0: nothing is mixed */
 } slad_loader_options;
 
 typedef struct slad_loader slad_loader;

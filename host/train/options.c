@@ -166,8 +166,6 @@ static slad_status refuse_unfinished(slad_context *context, const slad_train_opt
         {"--feature-loss", options->feature_loss != SLAD_FEATURE_LOSS_NONE},
         {"--head-init probe", options->head_init == SLAD_HEAD_INIT_PROBE},
         {"--ema", options->ema > 0},
-        {"--mixup", options->mixup > 0},
-        {"--cutmix", options->cutmix > 0},
         {"--augment strong", options->augment == SLAD_AUGMENTATION_STRONG},
         {"--checkpoint-every", options->checkpoint_steps > 0 || options->checkpoint_minutes > 0},
         {"--keep best", options->keep == SLAD_KEEP_BEST},
@@ -220,6 +218,8 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
     SLAD_FAIL_IF(options->micro_batch > options->batch, SLAD_ERROR_USAGE,
                  "--micro-batch %u is larger than --batch %u; a step's batch is cut into micro-batches",
                  options->micro_batch, options->batch);
+    SLAD_FAIL_IF((options->mixup > 0 || options->cutmix > 0) && options->batch < 2, SLAD_ERROR_USAGE,
+                 "--mixup and --cutmix mix the images of a batch with one another: give --batch 2 or more");
     SLAD_TRY(check_adaptation(context, options));
     SLAD_TRY(check_sharing(context, options));
     SLAD_TRY(check_teacher(context, options));

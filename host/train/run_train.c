@@ -164,6 +164,8 @@ static slad_status open_loaders(slad_run *run)
         .augmentation = train->augment == SLAD_AUGMENTATION_NONE ? SLAD_AUGMENT_NONE : SLAD_AUGMENT_CROP_FLIP,
         .scale_low = train->crop_scale[0],
         .scale_high = train->crop_scale[1],
+        .mixup = train->mixup,
+        .cutmix = train->cutmix,
     };
     if (tensors && options.augmentation != SLAD_AUGMENT_NONE) {
         slad_log(context, SLAD_LOG_INFO, "Tensor files are never augmented: --augment crop-flip has no effect");
@@ -175,6 +177,7 @@ static slad_status open_loaders(slad_run *run)
     } else {
         options.shuffle = false;
         options.augmentation = SLAD_AUGMENT_NONE;
+        options.mixup = options.cutmix = 0;
         options.slots = 2;
         SLAD_TRY(slad_loader_create(context, &run->validation, run->dataset, SLAD_SPLIT_VALIDATION, &run->preprocess,
                                     &options));

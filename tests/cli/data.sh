@@ -225,6 +225,17 @@ printf '3 Yak-42\n../../4 707-320\n' >"$planes/images_variant_test.txt"
 attempt 3 planes
 says images_variant_test.txt:2 "leads out"
 
+# Mixing: batches of images and of tensors, the same bytes twice; evaluation mixes nothing.
+attempt 0 data --mixup 0.4 --cutmix 1 --label-smoothing 0.1 --workers 1
+cp run/state.safetensors mixed.safetensors
+attempt 0 data --mixup 0.4 --cutmix 1 --label-smoothing 0.1 --workers 3
+check "mixed batches depend on the number of workers" cmp -s run/state.safetensors mixed.safetensors
+attempt 0 good.safetensors --cutmix 1 --batch 3
+attempt 2 data --mixup 0.4 --batch 1
+says --mixup --batch
+attempt 2 data --cutmix -1
+says --cutmix
+
 # Odd names.
 odd="sp ace
 new'line"

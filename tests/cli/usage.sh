@@ -70,8 +70,6 @@ unlabelled x
 head-init probe
 head-layers 4
 ema 0.9
-mixup 0.2
-cutmix 1
 task segment
 crop 518
 window 518
@@ -93,6 +91,8 @@ method distil
 share some
 share-map even-z
 augment some
+mixup -1
+cutmix nan
 lora-rank 0
 lora-rank 99999
 lora-rank -4

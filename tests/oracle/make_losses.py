@@ -27,6 +27,7 @@ CASES = {
     "attached_symmetric": dict(direction="symmetric", detach=False),
     "without_tau2": dict(tau2=False),
     "smoothing": dict(smoothing=0.1),
+    "mixed": dict(smoothing=0.1, share=0.7),
     "convex": dict(alphas=(1 - 0.3, 0.5, 0.3)),
     "all": dict(direction="symmetric", detach=False, tau2=False, smoothing=0.2, alphas=(1 - 0.6, 1.5, 0.6)),
 }
@@ -40,6 +41,13 @@ def divergence(z_s, z_t, direction, detach, tau2):
     return TAU * TAU * value if tau2 else value
 
 
+def mixed_cross_entropy(z, target, share, smoothing):
+    """As of mixup, where the second label of an image is that of the batch in reverse; the pixels are left alone."""
+    first = F.cross_entropy(z, target, label_smoothing=smoothing)
+    return first if share == 1 else share * first + (1 - share) * F.cross_entropy(z, target.flip(0),
+                                                                                  label_smoothing=smoothing)
+
+
 def make_optimizer(parameters):
     def group(decayed, head):
         return [p for n, p in parameters.items() if n.endswith("bias") != decayed and (".head." in n) == head]
@@ -49,7 +57,7 @@ def make_optimizer(parameters):
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
 
 
-def run(case, out, direction="forward", detach=True, tau2=True, smoothing=0.0, alphas=(1, 1, 1)):
+def run(case, out, direction="forward", detach=True, tau2=True, smoothing=0.0, share=1.0, alphas=(1, 1, 1)):
     parameters = make_parameters("slad")
     teacher = Adapted(TEACHER, "teacher.", own(parameters, "teacher"))
     student = Adapted(STUDENT, "student.", lambda i: student_view(parameters, i))
@@ -63,8 +71,8 @@ def run(case, out, direction="forward", detach=True, tau2=True, smoothing=0.0, a
         rows = batches[step % len(batches)]
         z_s = student.logits(pixels[rows], parameters["student.head.weight"], parameters["student.head.bias"])
         z_t = teacher.logits(pixels[rows], parameters["teacher.head.weight"], parameters["teacher.head.bias"])
-        terms = (F.cross_entropy(z_s, target[rows], label_smoothing=smoothing),
-                 F.cross_entropy(z_t, target[rows], label_smoothing=smoothing),
+        terms = (mixed_cross_entropy(z_s, target[rows], share, smoothing),
+                 mixed_cross_entropy(z_t, target[rows], share, smoothing),
                  divergence(z_s, z_t, direction, detach, tau2))
         loss = sum(alpha * term for alpha, term in zip(alphas, terms))
         optimizer.zero_grad()
