@@ -1,17 +1,20 @@
-/* Whole encoders against transformers: the shapes of ViT-S/14 and ViT-B/14 at two image sizes. */
+/* Whole encoders against transformers: the shapes of ViT-S/14 and ViT-B/14, and tiny ones of each other kind, at two
+ * image sizes; and the same weights in every form of file. */
 #include "formula.h"
 
 #include "cl/device.h"
 #include "train/inference.h"
 
 /* The bound that the features must keep, absolute; values are about 5 at most. */
-#define BOUND  2e-4
-#define STRIDE 16
+#define BOUND 2e-4
+
+enum { STRIDE = 16, TINY_STRIDE = 3 };
 
 typedef struct feature_case {
     const char *name;
-    formula_encoder model;
+    formula_variant model;
     size_t image_size;
+    size_t stride; /* between the tokens of the fixture */
 } feature_case;
 
 static double largest_difference(const float *measured, const float *expected, size_t count)
@@ -30,20 +33,21 @@ static void compare(scratch *own, const feature_case *test, const float *tokens,
     slad_safetensors *file;
     char name[64];
     double worst = 0;
+    const size_t prefix = 1 + test->model.registers;
     float *mean = calloc(width, sizeof *mean);
     assert_non_null(mean);
     assert_int_equal(slad_safetensors_open(own->context, &file, SLAD_FIXTURES "/features.safetensors"), SLAD_OK);
     (void)snprintf(name, sizeof name, "%s.tokens", test->name);
     float *expected = fixture_read(own, file, name, NULL);
-    for (size_t t = 0; t < count; t += STRIDE) {
-        const double difference = largest_difference(tokens + t * width, expected + t / STRIDE * width, width);
+    for (size_t t = 0; t < count; t += test->stride) {
+        const double difference = largest_difference(tokens + t * width, expected + t / test->stride * width, width);
         if (difference > worst) worst = difference;
     }
     free(expected);
     for (size_t d = 0; d < width; d++) {
         double sum = 0;
-        for (size_t t = 1; t < count; t++) sum += (double)tokens[t * width + d];
-        mean[d] = (float)(sum / (double)(count - 1));
+        for (size_t t = prefix; t < count; t++) sum += (double)tokens[t * width + d];
+        mean[d] = (float)(sum / (double)(count - prefix));
     }
     (void)snprintf(name, sizeof name, "%s.mean", test->name);
     expected = fixture_read(own, file, name, NULL);
@@ -57,9 +61,10 @@ static void compare(scratch *own, const feature_case *test, const float *tokens,
 }
 
 /* CLS, mean and the CLS of the last block, which the final LayerNorm turns into the first. */
-static void check_outputs(slad_inference *inference, const formula_encoder *model, const float *result, size_t tokens)
+static void check_outputs(slad_inference *inference, const formula_variant *variant, const float *result, size_t tokens)
 {
-    const size_t d = model->width;
+    const formula_encoder *model = &variant->encoder;
+    const size_t d = model->width, prefix = 1 + variant->registers;
     float *features = malloc(2 * d * sizeof *features), *block = malloc(d * sizeof *block);
     float *gamma = malloc(d * sizeof *gamma), *beta = malloc(d * sizeof *beta);
     char name[64];
@@ -75,10 +80,10 @@ static void check_outputs(slad_inference *inference, const formula_encoder *mode
     for (size_t i = 0; i < d; i++) square += ((double)block[i] - mean) * ((double)block[i] - mean) / (double)d;
     for (size_t i = 0; i < d; i++) {
         double sum = 0;
-        for (size_t t = 1; t < tokens; t++) sum += (double)result[t * d + i];
+        for (size_t t = prefix; t < tokens; t++) sum += (double)result[t * d + i];
         const double normal = ((double)block[i] - mean) / sqrt(square + 1e-6);
         assert_true(features[i] == result[i]);
-        assert_true(fabs((double)features[d + i] - sum / (double)(tokens - 1)) < 1e-5);
+        assert_true(fabs((double)features[d + i] - sum / (double)(tokens - prefix)) < 1e-5);
         assert_true(fabs((double)gamma[i] * normal + (double)beta[i] - (double)result[i]) < BOUND);
     }
     free(features);
@@ -87,61 +92,123 @@ static void check_outputs(slad_inference *inference, const formula_encoder *mode
     free(beta);
 }
 
-static void check_features(scratch *own, const feature_case *test)
+/* Tokens of one image by the model at path, whose other outputs are checked against them. The caller frees. */
+static float *tokens_of(scratch *own, size_t *tokens, const char *path, const formula_variant *model, size_t image_size,
+                        slad_position_mode mode)
 {
-    char folder[1024], name[32];
+    char name[32];
     slad_device *device;
     slad_encoder *encoder;
     slad_inference inference;
     const slad_device_options options = {.spec = getenv("TEST_DEVICE")};
-    const size_t pixels_count = 3 * test->image_size * test->image_size;
-    formula_write_model(own, folder, test->name, &test->model);
+    const size_t pixels_count = 3 * image_size * image_size;
     assert_int_equal(slad_device_open(own->context, &device, &options), SLAD_OK);
-    assert_int_equal(slad_encoder_open(own->context, &encoder, folder), SLAD_OK);
+    if (slad_encoder_open(own->context, &encoder, path) != SLAD_OK) fail_msg("%s", slad_context_message(own->context));
     const slad_network_source source = {.encoder = encoder};
-    assert_int_equal(slad_inference_create(own->context, &inference, device, &source, 1, test->image_size,
-                                           SLAD_POSITION_AUTO, SLAD_WANT_TOKENS | SLAD_WANT_FEATURES),
+    assert_int_equal(slad_inference_create(own->context, &inference, device, &source, 1, image_size, mode,
+                                           SLAD_WANT_TOKENS | SLAD_WANT_FEATURES),
                      SLAD_OK);
-    const size_t tokens = inference.network.backbone.tokens;
+    *tokens = inference.network.backbone.tokens;
     float *pixels = malloc(pixels_count * sizeof *pixels),
-          *result = malloc(tokens * test->model.width * sizeof *result);
+          *result = malloc(*tokens * model->encoder.width * sizeof *result);
     assert_non_null(pixels);
     assert_non_null(result);
-    (void)snprintf(name, sizeof name, "image%zu", test->image_size);
+    (void)snprintf(name, sizeof name, "image%zu", image_size);
     formula_tensor(pixels, pixels_count, name, 2.0, 0);
     assert_int_equal(slad_inference_run(&inference, pixels), SLAD_OK);
     assert_int_equal(slad_inference_read(&inference, result, inference.tokens), SLAD_OK);
-    compare(own, test, result, tokens, test->model.width);
-    check_outputs(&inference, &test->model, result, tokens);
+    check_outputs(&inference, model, result, *tokens);
     free(pixels);
-    free(result);
     slad_inference_free(&inference);
     slad_encoder_free(encoder);
     slad_device_free(device);
-    assert_int_equal(slad_path_remove(own->context, folder), SLAD_OK);
+    return result;
+}
+
+static void check_features(scratch *own, const feature_case *test)
+{
+    char path[1024];
+    size_t tokens;
+    formula_write_variant(own, path, test->name, &test->model);
+    float *result = tokens_of(own, &tokens, path, &test->model, test->image_size, SLAD_POSITION_AUTO);
+    compare(own, test, result, tokens, test->model.encoder.width);
+    free(result);
+    assert_int_equal(slad_path_remove(own->context, path), SLAD_OK);
 }
 
 #define SMALL                                                                                                          \
-    (formula_encoder)                                                                                                  \
     {                                                                                                                  \
-        "s.", 384, 12, 6, 4, 14, 37                                                                                    \
+        .encoder = { "s.", 384, 12, 6, 4, 14, 37 }                                                                     \
     }
 #define BASE                                                                                                           \
-    (formula_encoder)                                                                                                  \
     {                                                                                                                  \
-        "b.", 768, 12, 12, 4, 14, 37                                                                                   \
+        .encoder = { "b.", 768, 12, 12, 4, 14, 37 }                                                                    \
     }
 
 static void test_small(void **state)
 {
-    check_features(*state, &(feature_case){"s224", SMALL, 224});
-    check_features(*state, &(feature_case){"s126", SMALL, 126});
+    check_features(*state, &(feature_case){"s224", SMALL, 224, STRIDE});
+    check_features(*state, &(feature_case){"s126", SMALL, 126, STRIDE});
 }
 
 static void test_base(void **state)
 {
-    check_features(*state, &(feature_case){"b224", BASE, 224});
-    check_features(*state, &(feature_case){"b126", BASE, 126});
+    check_features(*state, &(feature_case){"b224", BASE, 224, STRIDE});
+    check_features(*state, &(feature_case){"b126", BASE, 126, STRIDE});
+}
+
+static formula_variant tiny(const char *prefix, slad_hf_type type, size_t registers, bool gated)
+{
+    return (formula_variant){.encoder = {prefix, 128, 2, 2, 4, type == SLAD_HF_VIT ? 16 : 14, 5},
+                             .type = type,
+                             .registers = registers,
+                             .gated = gated};
+}
+
+static void test_kinds(void **state)
+{
+    const struct {
+        const char *names[2];
+        formula_variant model;
+    } kinds[] = {
+        {{"vit5", "vit8"}, tiny("vit.", SLAD_HF_VIT, 0, false)},
+        {{"gate5", "gate8"}, tiny("gate.", SLAD_HF_DINOV2, 0, true)},
+        {{"reg5", "reg8"}, tiny("reg.", SLAD_HF_DINOV2_WITH_REGISTERS, 4, false)},
+        {{"reggate5", "reggate8"}, tiny("reggate.", SLAD_HF_DINOV2_WITH_REGISTERS, 2, true)},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        for (size_t k = 0; k < 2; k++) {
+            const size_t size = (k ? 8 : 5) * kinds[i].model.encoder.patch;
+            check_features(*state, &(feature_case){kinds[i].names[k], kinds[i].model, size, TINY_STRIDE});
+        }
+}
+
+/* Folders and single files of the same weights give the same bytes, whatever the grid. */
+static void test_forms(void **state)
+{
+    scratch *own = *state;
+    const formula_variant models[] = {
+        tiny("plain.", SLAD_HF_DINOV2, 0, false),
+        tiny("gate.", SLAD_HF_DINOV2, 0, true),
+        tiny("reg.", SLAD_HF_DINOV2_WITH_REGISTERS, 4, false),
+        tiny("reggate.", SLAD_HF_DINOV2_WITH_REGISTERS, 2, true),
+    };
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        for (size_t grid = 5; grid <= 6; grid++) {
+            float *results[3];
+            size_t tokens = 0;
+            for (int naming = SLAD_HF_TRANSFORMERS; naming <= SLAD_HF_TIMM; naming++) {
+                char path[1024];
+                formula_variant model = models[i];
+                model.naming = (slad_hf_naming)naming;
+                formula_write_variant(own, path, "model", &model);
+                results[naming] = tokens_of(own, &tokens, path, &model, 14 * grid, SLAD_POSITION_HUB);
+                assert_int_equal(tokens, 1 + model.registers + grid * grid);
+            }
+            for (int naming = SLAD_HF_HUB; naming <= SLAD_HF_TIMM; naming++)
+                assert_memory_equal(results[naming], results[0], tokens * 128 * sizeof(float));
+            for (int naming = 0; naming < 3; naming++) free(results[naming]);
+        }
 }
 
 int main(void)
@@ -149,6 +216,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_small, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_base, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_kinds, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_forms, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,8 +26,8 @@ static void small_make(small *made, const char *base)
     }
     formula_tensor(made->weight, CLASSES * 2 * WIDTH, "weight", 1.0, 0);
     formula_tensor(made->bias, CLASSES, "bias", 1.0, 0);
-    made->adapter = (slad_peft_adapter){base, WIDTH,        LAYERS,       RANK,         CLASSES,
-                                        3,    made->lora_a, made->lora_b, made->weight, made->bias};
+    made->adapter = (slad_peft_adapter){base,         WIDTH,        LAYERS,       RANK,       CLASSES,       3,
+                                        made->lora_a, made->lora_b, made->weight, made->bias, SLAD_HF_DINOV2};
 }
 
 /* Values and shape of a tensor, which must be F32. */

@@ -84,7 +84,8 @@ static void test_round_trip(void **state)
     scratch *own = *state;
     float a[LAYERS][RANK * WIDTH], b[LAYERS][3 * WIDTH * RANK], weight[CLASSES * 2 * WIDTH], bias[CLASSES];
     const float *const lora_a[LAYERS] = {a[0], a[1]}, *const lora_b[LAYERS] = {b[0], b[1]};
-    const slad_peft_adapter adapter = {"../base", WIDTH, LAYERS, RANK, CLASSES, 3, lora_a, lora_b, weight, bias};
+    const slad_peft_adapter adapter = {"../base", WIDTH,  LAYERS, RANK, CLASSES,       3,
+                                       lora_a,    lora_b, weight, bias, SLAD_HF_DINOV2};
     for (size_t i = 0; i < LAYERS; i++) {
         formula_tensor(a[i], RANK * WIDTH, i ? "a1" : "a0", 1.0, 0);
         formula_tensor(b[i], 3 * WIDTH * RANK, i ? "b1" : "b0", 1.0, 0);

@@ -74,6 +74,27 @@ static void missing_file_means_dinov2(void **state)
     assert_memory_equal(p.mean, expected.mean, sizeof p.mean);
 }
 
+/* Unless config.json is a ViT's, which has ViTImageProcessor's values; a single file has no folder at all. */
+static void missing_file_means_the_models_type(void **state)
+{
+    (void)state;
+    static const char config[] = "{\"model_type\":\"vit\"}";
+    char path[1024];
+    slad_preprocess p = {0};
+    (void)snprintf(path, sizeof path, "%s/config.json", folder);
+    assert_int_equal(slad_file_write_all(context, path, config, strlen(config)), SLAD_OK);
+    assert_int_equal(slad_preprocess_read(context, &p, folder), SLAD_OK);
+    assert_int_equal(p.shortest_edge, 0);
+    assert_int_equal(p.resize_height, 224);
+    assert_int_equal(p.crop_width, 224);
+    assert_int_equal(p.filter, SLAD_FILTER_BILINEAR);
+    assert_true(p.mean[0] == 0.5f && p.deviation[2] == 0.5f);
+    assert_int_equal(slad_preprocess_read(context, &p, path), SLAD_OK);
+    assert_int_equal(p.shortest_edge, 256);
+    assert_true(p.mean[0] == 0.485f);
+    assert_int_equal(slad_path_remove(context, path), SLAD_OK);
+}
+
 static void size_scales_what_comes_before_the_crop(void **state)
 {
     (void)state;
@@ -208,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(missing_file_means_dinov2),
+        cmocka_unit_test(missing_file_means_the_models_type),
         cmocka_unit_test(equals_transformers),
         cmocka_unit_test(size_scales_what_comes_before_the_crop),
         cmocka_unit_test(written_file_reads_as_the_same),

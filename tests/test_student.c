@@ -75,6 +75,106 @@ static void students_are_written_and_read(void **state)
     }
 }
 
+static void assert_field(const cJSON *json, const char *field, const char *value)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, field);
+    if (!value) assert_null(item);
+    if (value) assert_string_equal(cJSON_GetStringValue(item), value);
+}
+
+/* The folder that a student of this form is written to, opened again. */
+static slad_hf_model *write_form(scratch *own, const tiny *description, slad_position_mode mode)
+{
+    slad_hf_model *source = assert_read(own, description), *model = NULL;
+    const slad_hf_student student = {
+        .source = source, .class_names = class_names, .class_count = 2, .position_mode = mode, .fill = fill_double};
+    assert_int_equal(slad_hf_write_student(own->context, scratch_path(own, "student"), &student), SLAD_OK);
+    slad_hf_close(source);
+    if (slad_hf_open(own->context, &model, scratch_path(own, "student")) != SLAD_OK)
+        fail_msg("%s", slad_context_message(own->context));
+    return model;
+}
+
+static void check_form(scratch *own, const tiny *description)
+{
+    static const char *const names[] = {"Dinov2ForImageClassification", "Dinov2WithRegistersForImageClassification",
+                                        "ViTForImageClassification"};
+    const slad_hf_config *wanted = &description->config;
+    slad_hf_model *model = write_form(own, description, SLAD_POSITION_AUTO);
+    const slad_hf_config *found = slad_hf_config_of(model);
+    cJSON *json = NULL;
+    assert_int_equal(slad_json_read(own->context, &json, scratch_path(own, "student/config.json")), SLAD_OK);
+    const cJSON *architectures = cJSON_GetObjectItemCaseSensitive(json, "architectures");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(architectures, 0)), names[wanted->type]);
+    cJSON_Delete(json);
+    assert_int_equal(found->naming, SLAD_HF_TRANSFORMERS);
+    assert_int_equal(found->type, wanted->type);
+    assert_int_equal(found->mlp_size, wanted->mlp_size);
+    assert_int_equal(found->gated, wanted->gated);
+    assert_int_equal(found->registers, wanted->registers);
+    assert_int_equal(found->position_grid, wanted->position_grid);
+    assert_int_equal(found->heads, wanted->heads);
+    assert_int_equal(found->qkv_bias, wanted->qkv_bias);
+    assert_true(found->layer_norm_eps == wanted->layer_norm_eps);
+    assert_int_equal(found->position_mode, wanted->position_mode);
+    assert_int_equal(found->classes, 2);
+    float *values = malloc((size_t)65536 * sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < slad_hf_slot_count(found); i++) {
+        slad_hf_slot slot;
+        slad_hf_slot_at(&slot, found, i);
+        assert_int_equal(slad_hf_read(own->context, values, model, slot.name), SLAD_OK);
+        for (uint64_t k = 0; k < slot.elements; k++) assert_true(values[k] == 2.0f * value_of(slot.name, k));
+    }
+    assert_int_equal(slad_hf_read_mask(own->context, values, model), SLAD_OK);
+    for (uint64_t k = 0; k < 64; k++)
+        assert_true(values[k] == (description->mask ? value_of("embeddings.mask_token", k) : 0.0f));
+    free(values);
+    slad_hf_close(model);
+}
+
+static void students_of_every_form_are_folders_of_transformers(void **state)
+{
+    for (int naming = SLAD_HF_TRANSFORMERS; naming <= SLAD_HF_TIMM; naming++)
+        for (int type = SLAD_HF_DINOV2; type < SLAD_HF_TYPES; type++)
+            for (int gated = 0; gated < 2; gated++) {
+                if (type == SLAD_HF_VIT && (gated || naming == SLAD_HF_HUB)) continue;
+                const tiny description = tiny_of((slad_hf_naming)naming, (slad_hf_type)type, gated);
+                check_form(*state, &description);
+            }
+}
+
+/* config.json says how positions were resized only where transformers does it otherwise. */
+static void position_rules_stay_with_the_student(void **state)
+{
+    static const struct {
+        slad_hf_naming naming;
+        slad_hf_type type;
+        slad_position_mode mode;
+        const char *field;
+    } cases[] = {
+        {SLAD_HF_TRANSFORMERS, SLAD_HF_DINOV2, SLAD_POSITION_AUTO, NULL},
+        {SLAD_HF_TRANSFORMERS, SLAD_HF_DINOV2, SLAD_POSITION_HUB, "hub"},
+        {SLAD_HF_TRANSFORMERS, SLAD_HF_DINOV2_WITH_REGISTERS, SLAD_POSITION_ANTIALIAS, NULL},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, SLAD_POSITION_AUTO, "hub"},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2, SLAD_POSITION_TRANSFORMERS, NULL},
+        {SLAD_HF_HUB, SLAD_HF_DINOV2_WITH_REGISTERS, SLAD_POSITION_AUTO, NULL},
+        {SLAD_HF_TIMM, SLAD_HF_DINOV2, SLAD_POSITION_AUTO, "antialias"},
+    };
+    scratch *own = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const tiny description = tiny_of(cases[i].naming, cases[i].type, false);
+        slad_hf_model *model = write_form(own, &description, cases[i].mode);
+        cJSON *json = NULL;
+        assert_int_equal(slad_hf_config_of(model)->position_mode,
+                         cases[i].mode == SLAD_POSITION_AUTO ? description.config.position_mode : cases[i].mode);
+        slad_hf_close(model);
+        assert_int_equal(slad_json_read(own->context, &json, scratch_path(own, "student/config.json")), SLAD_OK);
+        assert_field(json, "slad_pos_embed", cases[i].field);
+        cJSON_Delete(json);
+    }
+}
+
 static void student_takes_the_size_of_its_table(void **state)
 {
     scratch *own = *state;
@@ -148,6 +248,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_SCRATCH(students_are_written_and_read),
+        WITH_SCRATCH(students_of_every_form_are_folders_of_transformers),
+        WITH_SCRATCH(position_rules_stay_with_the_student),
         WITH_SCRATCH(student_takes_the_size_of_its_table),
         WITH_SCRATCH(students_that_cannot_be_written_are_refused),
         WITH_SCRATCH(no_memory_is_reported),

@@ -3,6 +3,7 @@
 #ifndef SLAD_TESTS_TINY_MODEL_H
 #define SLAD_TESTS_TINY_MODEL_H
 
+#include "own_names.h"
 #include "scratch.h"
 
 #include "base/json.h"
@@ -85,40 +86,6 @@ static inline float value_of(const char *name, uint64_t index)
     return (float)((hash + index * 2654435761u) % 1000) / 1000.0f - 0.5f;
 }
 
-/* What hub and timm call a tensor of transformers: each part of its name by the part of theirs. */
-static inline void own_name(char *out, size_t size, const tiny *model, const char *name)
-{
-    static const struct {
-        const char *from, *hub, *timm;
-    } parts[] = {
-        {"embeddings.patch_embeddings.projection", "patch_embed.proj", "patch_embed.proj"},
-        {"embeddings.position_embeddings", "pos_embed", "pos_embed"},
-        {"embeddings.register_tokens", "register_tokens", "reg_token"},
-        {"embeddings.", "", ""},
-        {"encoder.layer.", "blocks.", "blocks."},
-        {"attention.attention.query", "attn.qkv", "attn.qkv"},
-        {"attention.output.dense", "attn.proj", "attn.proj"},
-        {"layer_scale1.lambda1", "ls1.gamma", "ls1.gamma"},
-        {"layer_scale2.lambda1", "ls2.gamma", "ls2.gamma"},
-        {"mlp.weights_in", "mlp.w12", "mlp.fc1"},
-        {"mlp.weights_out", "mlp.w3", "mlp.fc2"},
-        {"intermediate.dense", "mlp.fc1", "mlp.fc1"},
-        {"output.dense", "mlp.fc2", "mlp.fc2"},
-        {"layernorm_before", "norm1", "norm1"},
-        {"layernorm_after", "norm2", "norm2"},
-        {"layernorm", "norm", "norm"},
-    };
-    (void)snprintf(out, size, "%s", name);
-    for (size_t i = 0; i < sizeof parts / sizeof *parts && model->config.naming != SLAD_HF_TRANSFORMERS; i++) {
-        const char *at = strstr(out, parts[i].from);
-        char changed[SLAD_HF_NAME_SIZE];
-        if (!at) continue;
-        (void)snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - out), out,
-                       model->config.naming == SLAD_HF_HUB ? parts[i].hub : parts[i].timm, at + strlen(parts[i].from));
-        (void)snprintf(out, size, "%s", changed);
-    }
-}
-
 static inline bool part_of(const char *name, const char *part)
 {
     return strstr(name, part) != NULL;
@@ -160,7 +127,7 @@ static inline void add(tensor_list *list, const tiny *model, const char *name, s
     const bool own = model->config.naming != SLAD_HF_TRANSFORMERS;
     char called[SLAD_HF_NAME_SIZE];
     if (own && (part_of(name, "attention.key") || part_of(name, "attention.value"))) return;
-    own_name(called, sizeof called, model, name);
+    own_name(called, model->config.naming, name);
     if (model->without && strcmp(called, model->without) == 0) return;
     const size_t slot = list->count++;
     assert_true(slot < 64);

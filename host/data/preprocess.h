@@ -21,11 +21,12 @@ typedef struct slad_preprocess {
 /* The values of facebook/dinov2-*: shortest edge 256, bicubic, crop 224, ImageNet mean and deviation. */
 slad_preprocess slad_preprocess_default(void);
 
-/* Reads FOLDER/preprocessor_config.json. Without the file *preprocess becomes slad_preprocess_default, and the log says
- * so; a key that the file lacks or sets to null takes transformers' default of the class it names: BitImageProcessor's
- * (shortest edge 224, bicubic, crop 224, CLIP's mean and deviation), or ViTImageProcessor's (224 x 224, bilinear, no
- * crop, 0.5 and 0.5). `size` may be an int, {shortest_edge}, or {height, width}; `crop_size` an int or {height, width};
- * unknown keys are ignored. Errors: SLAD_ERROR_DATA naming file and field, also where images would keep unlike sizes
+/* Reads FOLDER/preprocessor_config.json. Without the file, and for a model that is a single file, *preprocess becomes
+ * slad_preprocess_default, or ViTImageProcessor's where FOLDER/config.json is of type vit, and the log says so; a key
+ * that the file lacks or sets to null takes transformers' default of the class it names: BitImageProcessor's (shortest
+ * edge 224, bicubic, crop 224, CLIP's mean and deviation), or ViTImageProcessor's (224 x 224, bilinear, no crop, 0.5
+ * and 0.5). `size` may be an int, {shortest_edge}, or {height, width}; `crop_size` an int or {height, width}; unknown
+ * keys are ignored. Errors: SLAD_ERROR_DATA naming file and field, also where images would keep unlike sizes
  * (do_center_crop false without {height, width}). */
 slad_status slad_preprocess_read(slad_context *context, slad_preprocess *preprocess, const char *folder);
 

@@ -28,6 +28,46 @@ static slad_preprocess class_defaults(bool vit)
     return p;
 }
 
+/* Whether config.json, which lies beside a model's preprocessor_config.json, says that this is transformers' vit. */
+static slad_status find_vit(slad_context *context, bool *vit, const char *folder)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    cJSON *json = NULL;
+    const char *type = "";
+    *vit = false;
+    SLAD_TRY(slad_path_join(context, &path, folder, "config.json"));
+    if (slad_path_look(path) == SLAD_PATH_FILE) {
+        SLAD_TRY(slad_json_read(context, &json, path));
+        SLAD_TRY(slad_json_get_string(context, &type, json, "model_type", false, path));
+        *vit = strcmp(type, "vit") == 0;
+    }
+cleanup:
+    cJSON_Delete(json);
+    slad_release(path);
+    return status;
+}
+
+/* Without a file of its own a model is taken to be what most of its kind are: DINOv2, or transformers' vit. */
+static slad_status take_usual(slad_context *context, slad_preprocess *preprocess, const char *folder, const char *path)
+{
+    slad_status status = SLAD_OK;
+    bool vit = false;
+    const bool single = slad_path_look(folder) == SLAD_PATH_FILE;
+    SLAD_TRY(find_vit(context, &vit, folder));
+    *preprocess = vit ? class_defaults(true) : slad_preprocess_default();
+    if (vit) {
+        preprocess->crop_height = preprocess->resize_height;
+        preprocess->crop_width = preprocess->resize_width;
+    }
+    slad_log(context, SLAD_LOG_INFO, "%s: %s; images are resized to %zu, cropped to %zu and normalised as %s expects",
+             single ? folder : path, single ? "a single file has no preprocessor_config.json" : "no such file",
+             vit ? preprocess->resize_height : preprocess->shortest_edge, preprocess->crop_height,
+             vit ? "a ViT" : "DINOv2");
+cleanup:
+    return status;
+}
+
 /* A key with the value null means the same as no key. */
 static void drop_nulls(cJSON *object)
 {
@@ -154,13 +194,10 @@ slad_status slad_preprocess_read(slad_context *context, slad_preprocess *preproc
     char *path = NULL;
     cJSON *json = NULL;
     const char *type = "BitImageProcessor";
-    slad_preprocess p = slad_preprocess_default();
+    slad_preprocess p;
     SLAD_TRY(slad_path_join(context, &path, folder, "preprocessor_config.json"));
     if (slad_path_look(path) == SLAD_PATH_MISSING) {
-        slad_log(context, SLAD_LOG_INFO,
-                 "%s: no such file; images are resized to %zu, cropped to %zu and normalised as DINOv2 expects", path,
-                 p.shortest_edge, p.crop_height);
-        *preprocess = p;
+        SLAD_TRY(take_usual(context, preprocess, folder, path));
         goto cleanup;
     }
     SLAD_TRY(slad_json_read(context, &json, path));

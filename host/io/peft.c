@@ -10,7 +10,7 @@ enum { BLOCKS = 3, NAMINGS = 2, FACTORS = 2, NAME_SIZE = 128 };
 
 /* One adapted layer of the attention. */
 typedef struct peft_module {
-    const char *path;   /* inside encoder.layer.N. */
+    const char *path;   /* inside the layer */
     const char *target; /* its last part, as target_modules names it */
 } peft_module;
 
@@ -37,16 +37,24 @@ static void add(peft_list *list, const char *name, const uint64_t *shape, size_t
     list->entries[list->count++] = (slad_safetensors_entry){kept, SLAD_SAFETENSORS_F32, rank, shape, values};
 }
 
+/* Since transformers 5 vit has its layers at once below the model. */
+static const char *layers_of(const slad_peft_adapter *adapter, size_t naming)
+{
+    return adapter->type == SLAD_HF_VIT && naming == 1 ? "layers" : "encoder.layer";
+}
+
 static void add_layer(peft_list *list, const slad_peft_adapter *adapter, size_t layer)
 {
-    char name[NAME_SIZE - sizeof "base_model.model."];
+    char name[NAME_SIZE - sizeof "base_model.model."], place[NAME_SIZE / 2];
     for (size_t naming = 0; naming < NAMINGS; naming++)
         for (size_t block = 0; block < BLOCKS; block++) {
             const char *path = modules[naming][block].path;
             const float *block_b = adapter->lora_b[layer] + block * adapter->width * adapter->rank;
-            (void)snprintf(name, sizeof name, "dinov2.encoder.layer.%zu.%s.lora_A.weight", layer, path);
+            (void)snprintf(place, sizeof place, "%s.%s.%zu", slad_hf_type_name(adapter->type),
+                           layers_of(adapter, naming), layer);
+            (void)snprintf(name, sizeof name, "%s.%s.lora_A.weight", place, path);
             add(list, name, list->shape_a, 2, adapter->lora_a[layer]);
-            (void)snprintf(name, sizeof name, "dinov2.encoder.layer.%zu.%s.lora_B.weight", layer, path);
+            (void)snprintf(name, sizeof name, "%s.%s.lora_B.weight", place, path);
             add(list, name, list->shape_b, 2, block_b);
         }
 }
@@ -58,7 +66,7 @@ static slad_status write_tensors(slad_context *context, const char *folder, cons
     const size_t most = adapter->layers * NAMINGS * BLOCKS * FACTORS + 2;
     peft_list list = {.shape_a = {rank, width},
                       .shape_b = {width, rank},
-                      .shape_weight = {classes, 2 * width},
+                      .shape_weight = {classes, adapter->type == SLAD_HF_VIT ? width : 2 * width},
                       .shape_bias = {classes}};
     char *path = NULL;
     SLAD_TRY(slad_allocate(context, &list.entries, most, sizeof *list.entries, "the tensors of an adapter"));
@@ -76,11 +84,14 @@ cleanup:
 }
 
 /* auto_mapping lets AutoPeftModel find the class of the base model. */
-static bool add_base(cJSON *json, const char *base)
+static bool add_base(cJSON *json, const slad_peft_adapter *adapter, const char *base)
 {
+    const char *type = slad_hf_type_name(adapter->type);
+    char library[128];
     cJSON *mapping = cJSON_AddObjectToObject(json, "auto_mapping");
-    return cJSON_AddStringToObject(mapping, "base_model_class", "Dinov2ForImageClassification") &&
-           cJSON_AddStringToObject(mapping, "parent_library", "transformers.models.dinov2.modeling_dinov2") &&
+    (void)snprintf(library, sizeof library, "transformers.models.%s.modeling_%s", type, type);
+    return cJSON_AddStringToObject(mapping, "base_model_class", slad_hf_architecture(adapter->type)) &&
+           cJSON_AddStringToObject(mapping, "parent_library", library) &&
            (base ? cJSON_AddStringToObject(json, "base_model_name_or_path", base)
                  : cJSON_AddNullToObject(json, "base_model_name_or_path"));
 }
@@ -98,7 +109,8 @@ static bool add_names(cJSON *json)
 static bool fill_config(cJSON *json, const slad_peft_adapter *adapter, const char *base)
 {
     return cJSON_AddStringToObject(json, "peft_type", "LORA") && cJSON_AddNullToObject(json, "task_type") &&
-           add_base(json, base) && add_names(json) && cJSON_AddNumberToObject(json, "r", (double)adapter->rank) &&
+           add_base(json, adapter, base) && add_names(json) &&
+           cJSON_AddNumberToObject(json, "r", (double)adapter->rank) &&
            cJSON_AddNumberToObject(json, "lora_alpha", adapter->alpha) &&
            cJSON_AddNumberToObject(json, "lora_dropout", 0) && cJSON_AddStringToObject(json, "bias", "none") &&
            cJSON_AddFalseToObject(json, "fan_in_fan_out") && cJSON_AddFalseToObject(json, "use_rslora") &&

@@ -1,17 +1,18 @@
 /* LoRA adapters as folders of PEFT: adapter_config.json with adapter_model.safetensors. Format: method.md section 12.2
  * (src/peft/utils/save_and_load.py of peft).
  *
- * The folder adapts a Dinov2ForImageClassification, whose classifier stands in it too (modules_to_save), so that it
- * holds all that was trained. transformers 5 renamed the layers that are adapted: attention.attention.query became
- * attention.q_proj, and likewise key and value. PEFT looks tensors up by the name that the layer has in the model at
- * hand, and peft 0.21 does not translate the old names for DINOv2. So every adapter is written under both names, and
- * target_modules lists both: of each pair PEFT finds the one that exists and passes over the other. Measured: such a
- * folder gives the same logits with peft 0.17 on transformers 4.57 and with peft 0.21 on transformers 5.23; a folder
- * with either name alone is refused, or read as if nothing had been trained, by the other version. */
+ * The folder adapts a Dinov2ForImageClassification (or ...WithRegisters..., or ViT...), whose classifier stands in it
+ * too (modules_to_save), so that it holds all that was trained. transformers 5 renamed the layers that are adapted:
+ * attention.attention.query became attention.q_proj, and likewise key and value. PEFT looks tensors up by the name that
+ * the layer has in the model at hand, and peft 0.21 does not translate the old names for DINOv2. So every adapter is
+ * written under both names, and target_modules lists both: of each pair PEFT finds the one that exists and passes over
+ * the other. Measured: such a folder gives the same logits with peft 0.17 on transformers 4.57 and with peft 0.21 on
+ * transformers 5.23; a folder with either name alone is refused, or read as if nothing had been trained, by the other
+ * version. */
 #ifndef SLAD_IO_PEFT_H
 #define SLAD_IO_PEFT_H
 
-#include "base/error.h"
+#include "io/hugging_face.h"
 #include <stddef.h>
 
 /* The layers that an adapter can change. Some libraries have one layer where others have several: qkv is q, k and v one
@@ -77,8 +78,9 @@ typedef struct slad_peft_adapter {
     double alpha;
     const float *const *lora_a;     /* [layers], each [rank, width] */
     const float *const *lora_b;     /* [layers], each [3 width, rank]: q, k, v one below the other */
-    const float *classifier_weight; /* [classes, 2 width]: class token, then mean of patches */
+    const float *classifier_weight; /* [classes, 2 width]: class token, then mean of patches; of vit [classes, width] */
     const float *classifier_bias;   /* [classes] */
+    slad_hf_type type;              /* of the model */
 } slad_peft_adapter;
 
 /* Writes both files (F32) to a folder, which is created if need be; each is replaced atomically. A base path that is

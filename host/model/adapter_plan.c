@@ -44,7 +44,7 @@ static size_t list_sites(slad_site sites[MOST_SITES], const slad_encoder_info *i
         for (uint32_t c = 0; c < 3; c++) sites[count++] = (slad_site){SLAD_TARGET_QKV, parts[c], d, 1, d, c * d, c + 1};
     if (options->lora_targets == SLAD_LORA_QKV) return count;
     sites[count++] = (slad_site){SLAD_TARGET_PROJ, "proj", d, 1, d, 0, 4};
-    sites[count++] = (slad_site){SLAD_TARGET_FC1, "fc1", d, 1, m, 0, 5};
+    sites[count++] = (slad_site){SLAD_TARGET_FC1, "fc1", d, info->gated ? 2 : 1, m, 0, 5};
     sites[count++] = (slad_site){SLAD_TARGET_FC2, "fc2", m, 1, d, 0, 6};
     return count;
 }
@@ -163,6 +163,9 @@ static slad_status check_partners(slad_context *context, const slad_train_option
                  "The student's attention heads are %zu wide, the teacher's %zu; sharing needs equal heads; "
                  "use --share none",
                  student->head_width, teacher->head_width);
+    SLAD_FAIL_IF(options->lora_targets == SLAD_LORA_ALL && student->gated != teacher->gated, SLAD_ERROR_USAGE,
+                 "The %s has gated MLPs (SwiGLU), the %s has not; use --lora-targets qkv, or --share none",
+                 student->gated ? "student" : "teacher", student->gated ? "teacher" : "student");
     SLAD_FAIL_IF(options->lora_targets == SLAD_LORA_ALL && student->mlp_width > teacher->mlp_width, SLAD_ERROR_USAGE,
                  "The student's MLP is %zu wide, the teacher's only %zu; use --lora-targets qkv, or --share none",
                  student->mlp_width, teacher->mlp_width);

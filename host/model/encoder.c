@@ -27,11 +27,6 @@ slad_status slad_encoder_open(slad_context *context, slad_encoder **encoder, con
         .epsilon = config->layer_norm_eps,
         .position_mode = config->position_mode,
     };
-    SLAD_FAIL_IF(config->gated, SLAD_ERROR_DATA,
-                 "%s: has gated layers (SwiGLU), which are not supported; give a small, base or large model", path);
-    SLAD_FAIL_IF(config->registers || config->type == SLAD_HF_VIT, SLAD_ERROR_DATA,
-                 "%s: is a model of type \"%s\", which is not supported; give one of type \"dinov2\"", path,
-                 slad_hf_type_name(config->type));
     *encoder = made;
     made = NULL;
 cleanup:
@@ -229,7 +224,8 @@ static const slad_tensor *record_block(slad_record *record, const slad_backbone 
     y = adapted_linear(record, y, block->proj_weight, block->proj_bias, adapters, SLAD_TARGET_PROJ);
     x = slad_layer_scale(record, x, y, block->scale1);
     y = slad_layer_norm(record, x, block->norm2_gamma, block->norm2_beta, info->epsilon);
-    y = slad_gelu(record, adapted_linear(record, y, block->fc1_weight, block->fc1_bias, adapters, SLAD_TARGET_FC1));
+    y = adapted_linear(record, y, block->fc1_weight, block->fc1_bias, adapters, SLAD_TARGET_FC1);
+    y = info->gated ? slad_swiglu(record, y) : slad_gelu(record, y);
     y = adapted_linear(record, y, block->fc2_weight, block->fc2_bias, adapters, SLAD_TARGET_FC2);
     return slad_layer_scale(record, x, y, block->scale2);
 }
@@ -238,8 +234,9 @@ const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone
                                         const slad_layer_adapters *adapters, const slad_tensor **block_tokens)
 {
     const slad_encoder_info *info = &backbone->encoder->info;
-    const slad_tensor *x = slad_patch_embedding(record, pixels, backbone->patch_weight, backbone->patch_bias,
-                                                backbone->class_token, NULL, backbone->position, info->patch);
+    const slad_tensor *x =
+        slad_patch_embedding(record, pixels, backbone->patch_weight, backbone->patch_bias, backbone->class_token,
+                             backbone->registers, backbone->position, info->patch);
     for (size_t i = 0; i < info->layers; i++) {
         x = record_block(record, backbone, x, &backbone->blocks[i], adapters ? &adapters[i] : NULL);
         if (block_tokens) block_tokens[i] = x;

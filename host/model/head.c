@@ -9,6 +9,23 @@ size_t slad_head_features(slad_head_kind kind, size_t width)
     return kind == SLAD_HEAD_CLS ? width : 2 * width;
 }
 
+slad_status slad_head_check(slad_context *context, slad_head_kind kind, const slad_encoder *encoder)
+{
+    slad_status status = SLAD_OK;
+    const slad_encoder_info *info = &encoder->info;
+    SLAD_FAIL_IF(slad_head_features(kind, info->width) > info->classifier_features, SLAD_ERROR_USAGE,
+                 "%s is a ViT, whose classifier reads the class token alone and cannot hold the mean of the patches; "
+                 "give --head cls",
+                 slad_encoder_path(encoder));
+cleanup:
+    return status;
+}
+
+slad_head_kind slad_head_kind_of(const slad_encoder *encoder)
+{
+    return encoder->info.classifier_features == encoder->info.width ? SLAD_HEAD_CLS : SLAD_HEAD_CLS_MEAN;
+}
+
 static slad_status fill_weight(slad_context *context, void *destination, size_t elements, const void *user,
                                size_t index)
 {

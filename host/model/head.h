@@ -2,11 +2,18 @@
 #ifndef SLAD_MODEL_HEAD_H
 #define SLAD_MODEL_HEAD_H
 
-#include "ops/operations.h"
+#include "model/encoder.h"
 #include "slad/train.h"
 
 /* Floats that a head of this kind reads: d or 2 d. */
 size_t slad_head_features(slad_head_kind kind, size_t width);
+
+/* Refuses a head that the encoder's ...ForImageClassification cannot hold: vit's classifier reads the class token
+ * alone. Errors: SLAD_ERROR_USAGE. */
+slad_status slad_head_check(slad_context *context, slad_head_kind kind, const slad_encoder *encoder);
+
+/* What the classifier in the encoder's files, or of its type, reads. */
+slad_head_kind slad_head_kind_of(const slad_encoder *encoder);
 
 typedef struct slad_head {
     slad_head_kind kind;

@@ -117,21 +117,23 @@ static void merge_block(float *weight, const slad_adapter_values *adapters, doub
 }
 
 /* The classifier that transformers expects reads CLS and the mean of the patches; a head that reads CLS alone has zeros
- * for the mean. destination: [classes, 2 width]. */
+ * for the mean. destination: [classes, features of the encoder's type]; vit's are those of CLS, as are its head's. */
 static slad_status read_classifier(slad_context *context, float *destination, const slad_export_source *source,
-                                   const char *prefix, size_t width)
+                                   const char *prefix, const slad_encoder *encoder)
 {
     slad_status status = SLAD_OK;
     float *own = NULL;
     char name[TENSOR_NAME];
-    const size_t rows = source->classes, columns = slad_head_features(source->options->head, width);
+    const size_t rows = source->classes, columns = slad_head_features(source->options->head, encoder->info.width);
+    const size_t features = encoder->info.classifier_features;
     const uint64_t shape[2] = {rows, columns};
+    SLAD_TRY(slad_head_check(context, source->options->head, encoder));
     (void)snprintf(name, sizeof name, "%shead.weight", prefix);
     SLAD_TRY(slad_allocate(context, &own, rows * columns, sizeof *own, "the classifier"));
     SLAD_TRY(source->read(context, own, name, 2, shape, source->user));
-    memset(destination, 0, rows * 2 * width * sizeof *destination);
+    memset(destination, 0, rows * features * sizeof *destination);
     for (size_t row = 0; row < rows; row++)
-        memcpy(destination + row * 2 * width, own + row * columns, columns * sizeof *own);
+        memcpy(destination + row * features, own + row * columns, columns * sizeof *own);
 cleanup:
     slad_release(own);
     return status;
@@ -158,7 +160,7 @@ static slad_status fill(slad_context *context, float *destination, const char *n
     (void)elements;
     SLAD_FAIL_IF(source->interruptible && slad_cancelled(context), SLAD_ERROR_INTERRUPTED, "Interrupted");
     if (strcmp(name, "classifier.weight") == 0)
-        return read_classifier(context, destination, source, "student.", slad_encoder_get_info(source->student)->width);
+        return read_classifier(context, destination, source, "student.", source->student);
     if (strcmp(name, "classifier.bias") == 0) return read_bias(context, destination, source, "student.");
     SLAD_TRY(slad_hf_read(context, destination, source->student->files, name));
     if (!merge->adapters.lora_a || sscanf(name, "encoder.layer.%zu.attention.attention.%n", &layer, &used) != 1 ||
@@ -236,9 +238,10 @@ static slad_status write_adapter(slad_context *context, const char *folder, cons
     float *weight = NULL, *bias = NULL;
     char *base = NULL;
     SLAD_TRY(read_adapters(context, &adapters, source, teacher));
-    SLAD_TRY(slad_allocate(context, &weight, source->classes * 2 * width, sizeof *weight, "the classifier"));
+    SLAD_TRY(slad_allocate(context, &weight, source->classes * encoder->info.classifier_features, sizeof *weight,
+                           "the classifier"));
     SLAD_TRY(slad_allocate(context, &bias, source->classes, sizeof *bias, "the classifier"));
-    SLAD_TRY(read_classifier(context, weight, source, prefix, width));
+    SLAD_TRY(read_classifier(context, weight, source, prefix, encoder));
     SLAD_TRY(read_bias(context, bias, source, prefix));
     SLAD_TRY(slad_path_absolute(context, &base, slad_encoder_path(encoder)));
     const slad_peft_adapter adapter = {
@@ -252,6 +255,7 @@ static slad_status write_adapter(slad_context *context, const char *folder, cons
         .lora_b = (const float *const *)adapters.lora_b,
         .classifier_weight = weight,
         .classifier_bias = bias,
+        .type = slad_hf_config_of(encoder->files)->type,
     };
     SLAD_TRY(slad_peft_write(context, folder, &adapter));
 cleanup:

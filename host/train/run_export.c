@@ -87,7 +87,7 @@ static slad_status open_model(slad_export *export, slad_encoder **encoder, const
     slad_status status = SLAD_OK;
     SLAD_FAIL_IF(!folder, SLAD_ERROR_DATA, "%s/config.json names no %s, though its method trains one",
                  export->options->run, role);
-    SLAD_FAIL_IF(slad_path_look(folder) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
+    SLAD_FAIL_IF(slad_path_look(folder) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
                  "The %s of run %s was made from %s, which is not there; put it back", role, export->options->run,
                  folder);
     SLAD_TRY(slad_encoder_open(context, encoder, folder));

@@ -13,7 +13,7 @@ static slad_status open_run(slad_context *context, slad_run_model *model, const 
                  "slad export %s --out %s --what student",
                  path, path, path);
     if (want_teacher && model->config.teacher) {
-        SLAD_FAIL_IF(slad_path_look(model->config.teacher) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
+        SLAD_FAIL_IF(slad_path_look(model->config.teacher) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
                      "The teacher of run %s was made from %s, which is not there; put it back, or use %s alone", path,
                      model->config.teacher, model->student_folder);
         SLAD_TRY(slad_path_join(context, &state, path, "state.safetensors"));
@@ -29,8 +29,8 @@ slad_status slad_run_model_open(slad_context *context, slad_run_model *model, co
 {
     slad_status status = SLAD_OK;
     *model = (slad_run_model){0};
-    SLAD_FAIL_IF(slad_path_look(path) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
-                 "%s is no folder; give a run of slad train or a Hugging Face model folder", path);
+    SLAD_FAIL_IF(slad_path_look(path) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
+                 "%s is no folder and no file; give a run of slad train, a model's folder, or its single file", path);
     model->is_run = slad_path_is_run(context, path);
     if (model->is_run)
         SLAD_TRY(open_run(context, model, path, want_teacher));
@@ -58,8 +58,9 @@ slad_status slad_run_model_student(slad_context *context, slad_network_source *s
     slad_status status = SLAD_OK;
     const slad_encoder_info *info = slad_encoder_get_info(model->student);
     *source = (slad_network_source){.encoder = model->student, .prefix = "student.", .classes = info->classes};
+    source->head = slad_head_kind_of(model->student);
     SLAD_FAIL_IF(want_head && info->classes < 2, SLAD_ERROR_DATA,
-                 "%s has no classifier; give a run, or a folder of Dinov2ForImageClassification",
+                 "%s has no classifier; give a run, or a folder of Dinov2ForImageClassification or its like",
                  model->student_folder);
 cleanup:
     return status;

@@ -299,6 +299,9 @@ static slad_status check_setup(slad_context *context, const slad_trainer_setup *
     SLAD_FAIL_IF(teacher == SLAD_ADAPT_FROZEN && setup->frozen.classes != setup->classes, SLAD_ERROR_DATA,
                  "The frozen teacher %s tells %zu classes apart, the data has %zu; it must have been trained on them",
                  slad_encoder_path(setup->teacher), setup->frozen.classes, setup->classes);
+    SLAD_TRY(slad_head_check(context, setup->options->head, setup->student));
+    if (setup->teacher && teacher != SLAD_ADAPT_FROZEN)
+        SLAD_TRY(slad_head_check(context, setup->options->head, setup->teacher));
     SLAD_FAIL_IF(setup->classes < 2, SLAD_ERROR_DATA, "There must be at least two classes, not %zu", setup->classes);
 cleanup:
     return status;
@@ -343,7 +346,9 @@ slad_status slad_trainer_create(slad_context *context, slad_trainer **trainer, s
         .classes = classes,
         .image_size = image_size,
         .total_steps = total_steps,
-        .frozen = {.encoder = teacher, .classes = teacher ? teacher->info.classes : 0},
+        .frozen = {.encoder = teacher,
+                   .head = teacher ? slad_head_kind_of(teacher) : options->head,
+                   .classes = teacher ? teacher->info.classes : 0},
     };
     *trainer = NULL;
     SLAD_TRY(slad_train_options_check(context, options));
