@@ -306,7 +306,7 @@ static void keep(course *kept, const slad_step_report *report)
     row[1] = report->loss_student;
     row[2] = report->loss_teacher;
     row[3] = report->loss_kl;
-    row[4] = NAN;
+    row[4] = report->loss_feature;
     kept->norms[report->step] = report->gradient_norm;
 }
 

@@ -144,6 +144,7 @@ slad_status slad_metrics_write_step(slad_context *context, slad_metrics *metrics
         {"loss_student", "loss/student", step->has_student, step->loss_student},
         {"loss_teacher", "loss/teacher", step->has_teacher, step->loss_teacher},
         {"loss_kl", "loss/kl", step->has_kl, step->loss_kl},
+        {"loss_feature", "loss/feature", step->has_feature, step->loss_feature},
         {"lr", "lr", true, step->learning_rate},
         {"images_per_s", "images_per_s", true, step->images_per_second},
     };

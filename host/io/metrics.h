@@ -25,13 +25,14 @@ typedef struct slad_metrics_step {
     uint64_t step; /* from 0 */
     double epoch;  /* epochs begun before this step, with fraction if the caller wants one */
     double loss;
-    bool has_student, has_teacher, has_kl; /* a loss that does not exist has no key */
-    double loss_student, loss_teacher, loss_kl;
+    bool has_student, has_teacher, has_kl, has_feature; /* a loss that does not exist has no key */
+    double loss_student, loss_teacher, loss_kl, loss_feature;
     double learning_rate;
     double images_per_second;
 } slad_metrics_step;
 
-/* Keys: step, epoch, loss, loss_student, loss_teacher, loss_kl, lr, images_per_s. Errors: SLAD_ERROR_WRITE. */
+/* Keys: step, epoch, loss, loss_student, loss_teacher, loss_kl, loss_feature, lr, images_per_s. Errors:
+ * SLAD_ERROR_WRITE. */
 slad_status slad_metrics_write_step(slad_context *context, slad_metrics *metrics, const slad_metrics_step *step);
 /* Any object, which is left as it is. In the event file, an object with the text "event" and the number "step" is each
  * of its other numbers, those of objects in it too, under the tag "EVENT/key/key". Errors: SLAD_ERROR_WRITE. */

@@ -163,7 +163,6 @@ static slad_status refuse_unfinished(slad_context *context, const slad_train_opt
         {"--share-scale fan-in", options->share_scale == SLAD_SHARE_SCALE_FAN_IN},
         {"--unmapped frozen", options->unmapped == SLAD_UNMAPPED_FROZEN},
         {"--private-rank", options->private_rank > 0},
-        {"--feature-loss", options->feature_loss != SLAD_FEATURE_LOSS_NONE},
         {"--head-init probe", options->head_init == SLAD_HEAD_INIT_PROBE},
         {"--ema", options->ema > 0},
         {"--augment strong", options->augment == SLAD_AUGMENTATION_STRONG},

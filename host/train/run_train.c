@@ -226,6 +226,8 @@ static slad_status write_step(slad_run *run, const slad_step_report *report)
         .loss_student = report->loss_student,
         .loss_teacher = report->loss_teacher,
         .loss_kl = report->loss_kl,
+        .has_feature = run->options->train.feature_loss != SLAD_FEATURE_LOSS_NONE,
+        .loss_feature = report->loss_feature,
         .learning_rate = report->learning_rate,
         .images_per_second = rate,
     };

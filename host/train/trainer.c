@@ -1,6 +1,7 @@
 /* Making a trainer: networks, records, memory plan. */
 #include "train/trainer.h"
 #include "base/memory.h"
+#include "train/features_loss.h"
 #include "train/losses.h"
 #include <string.h>
 
@@ -124,6 +125,7 @@ static slad_status place_networks(slad_trainer *trainer)
     for (int i = 0; i < 2; i++) SLAD_TRY(place_encoder(trainer, &roles[i]));
     for (int i = 0; i < 2; i++) SLAD_TRY(place_adapters(trainer, &roles[i]));
     for (int i = 0; i < 2; i++) SLAD_TRY(place_head(trainer, &roles[i]));
+    SLAD_TRY(slad_features_loss_place(trainer));
 cleanup:
     return status;
 }
@@ -139,6 +141,11 @@ cleanup:
     return status;
 }
 
+static const slad_tensor *record_logits(slad_record *record, const slad_network *network, const slad_tensor *tokens)
+{
+    return tokens ? slad_head_record(record, &network->head, tokens, network->backbone.prefix) : NULL;
+}
+
 /* Records what both passes share. */
 static slad_status record_forward(slad_trainer *trainer, slad_pass *pass, const char *name)
 {
@@ -147,8 +154,10 @@ static slad_status record_forward(slad_trainer *trainer, slad_pass *pass, const 
     SLAD_TRY(slad_record_create(trainer->context, &pass->record, trainer->store, name));
     pass->pixels = slad_record_input(pass->record, "pixels", SLAD_F32, 4, size, 0);
     /* The teacher last: gradients are made in the reverse order, so that it writes to shared adapters first. */
-    pass->student_logits = slad_network_logits(pass->record, &trainer->student, pass->pixels);
-    pass->teacher_logits = slad_network_logits(pass->record, &trainer->teacher, pass->pixels);
+    pass->student_tokens = slad_network_tokens(pass->record, &trainer->student, pass->pixels, NULL);
+    pass->student_logits = record_logits(pass->record, &trainer->student, pass->student_tokens);
+    pass->teacher_tokens = slad_network_tokens(pass->record, &trainer->teacher, pass->pixels, NULL);
+    pass->teacher_logits = record_logits(pass->record, &trainer->teacher, pass->teacher_tokens);
     SLAD_TRY(slad_record_status(pass->record));
 cleanup:
     return status;
@@ -172,6 +181,7 @@ static slad_status record_training(slad_trainer *trainer)
     (void)slad_distillation_loss(pass->record, pass->student_logits, pass->teacher_logits, pass->labels, pass->labels_2,
                                  pass->mix, pass->task_weights, pass->kl_weights, trainer->step_values,
                                  trainer->accumulators, &losses);
+    slad_features_loss_record(trainer, pass);
     SLAD_TRY(slad_record_differentiate(pass->record));
     SLAD_TRY(slad_optimizer(pass->record, trainer->step_values, trainer->accumulators, trainer->report, options->clip));
     SLAD_TRY(slad_record_status(pass->record));

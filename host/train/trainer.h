@@ -11,6 +11,7 @@ typedef struct slad_pass {
     slad_record *record;
     const slad_tensor *pixels, *labels, *task_weights, *kl_weights; /* the last three in training only */
     const slad_tensor *labels_2, *mix;                              /* where images are mixed, else NULL */
+    const slad_tensor *student_tokens, *teacher_tokens;             /* after the final LayerNorm */
     const slad_tensor *student_logits, *teacher_logits;
 } slad_pass;
 
@@ -41,6 +42,7 @@ struct slad_trainer {
     slad_executor *executor;
     slad_network teacher, student;
     slad_pass training, evaluation;
+    const slad_tensor *projection; /* of --feature-loss, else NULL */
     const slad_tensor *step_values, *accumulators, *report;
     slad_memory_plan plan;
     slad_flight flights[2];

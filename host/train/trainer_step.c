@@ -164,6 +164,7 @@ static void read_report(const slad_trainer *trainer, const slad_flight *flight, 
         .loss_student = student ? (double)sums[SLAD_SUM_STUDENT] : NAN,
         .loss_teacher = teacher ? (double)sums[SLAD_SUM_TEACHER] : NAN,
         .loss_kl = both ? (double)sums[SLAD_SUM_KL] : NAN,
+        .loss_feature = trainer->projection ? (double)sums[SLAD_SUM_FEATURE] : NAN,
         .gradient_norm = (double)sums[SLAD_REPORT_NORM],
         .learning_rate = flight->learning_rate,
         .accuracy = (double)sums[student ? SLAD_SUM_STUDENT_RIGHT : SLAD_SUM_TEACHER_RIGHT],
@@ -172,6 +173,7 @@ static void read_report(const slad_trainer *trainer, const slad_flight *flight, 
     if (student) report->loss += losses.alpha_student * report->loss_student;
     if (teacher) report->loss += losses.alpha_teacher * report->loss_teacher;
     if (both) report->loss += losses.alpha_kl * report->loss_kl;
+    if (trainer->projection) report->loss += trainer->options.alpha_feature * report->loss_feature;
 }
 
 /* Waits for a step in flight and reports it; nothing happens if there is none. */

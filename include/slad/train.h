@@ -166,10 +166,10 @@ SLAD_API bool slad_train_options_get(const slad_train_options *options, const ch
 
 /* What a step measured, of its forward pass, before its update. `loss` is what is minimised: the weighted sum. The
  * others are unweighted means, task losses with their label smoothing, loss_kl in its direction and with tau^2 where
- * that is on; NaN where there is no such term. */
+ * that is on, loss_feature without its weight; NaN where there is no such term. */
 typedef struct slad_step_report {
     uint64_t step; /* 0-based */
-    double loss, loss_student, loss_teacher, loss_kl;
+    double loss, loss_student, loss_teacher, loss_kl, loss_feature;
     double gradient_norm; /* before clipping */
     double learning_rate; /* of the adapters (of the head for probes) */
     double accuracy;      /* of the student on the batch */
