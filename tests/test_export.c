@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "onnx_reader.h"
 #include "slad/export.h"
+#include "train/export.h"
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -230,6 +231,240 @@ static void test_onnx_of_run(void **state)
     assert_int_equal(slad_path_look(scratch_path(own, "all/onnx")), SLAD_PATH_MISSING);
 }
 
+enum { TEACHER_WIDTH = 128, STUDENT_WIDTH = 64, MLP_RATIO = 4 };
+
+/* A value of a made-up state: a function of its tensor's name and its place in it. */
+static float state_value(const char *name, size_t index)
+{
+    uint32_t hash = 7;
+    for (; *name; name++) hash = hash * 31 + (unsigned char)*name;
+    return (float)((hash + index * 40503u) % 1001) / 1000.0f - 0.5f;
+}
+
+static slad_status read_made_up(slad_context *context, float *destination, const char *name, size_t rank,
+                                const uint64_t *shape, const void *user)
+{
+    size_t elements = 1;
+    (void)context;
+    (void)user;
+    for (size_t i = 0; i < rank; i++) elements *= (size_t)shape[i];
+    for (size_t i = 0; i < elements; i++) destination[i] = state_value(name, i);
+    return SLAD_OK;
+}
+
+/* A stored pair of factors, as a network sees it: the first `inputs` columns of A, which has a_columns, and rows of B
+ * from first_row on. */
+typedef struct stored_pair {
+    char a[96], b[96];
+    size_t rank, a_columns, first_row;
+    double scale;
+} stored_pair;
+
+static double stored_delta(const stored_pair *pair, size_t row, size_t column)
+{
+    double sum = 0;
+    for (size_t r = 0; r < pair->rank; r++)
+        sum += (double)state_value(pair->b, (pair->first_row + row) * pair->rank + r) *
+               (double)state_value(pair->a, r * pair->a_columns + column);
+    return pair->scale * sum;
+}
+
+/* What a pair adds to a few elements of its weight must be what the stored ones add together. */
+static void assert_delta(const slad_peft_pair *pair, const stored_pair *stored, size_t stored_count)
+{
+    size_t rank = 0;
+    for (size_t i = 0; i < stored_count; i++) rank += stored[i].rank;
+    assert_int_equal(pair->rank, rank);
+    for (size_t k = 0; k < 50; k++) {
+        const size_t row = k * 37 % pair->outputs, column = k * 53 % pair->inputs;
+        double expected = 0, got = 0;
+        for (size_t i = 0; i < stored_count; i++) expected += stored_delta(&stored[i], row, column);
+        for (size_t r = 0; r < rank; r++)
+            got += (double)pair->b[row * rank + r] * (double)pair->a[r * pair->inputs + column];
+        if (!(fabs(pair->scale * got - expected) < 1e-6))
+            fail_msg("layer %zu, %s: %g instead of %g", pair->layer, slad_peft_target_name(pair->target),
+                     pair->scale * got, expected);
+    }
+}
+
+static const slad_peft_pair *find_pair(const slad_peft_pair *pairs, size_t count, size_t layer, slad_peft_target target)
+{
+    for (size_t i = 0; i < count; i++)
+        if (pairs[i].layer == layer && pairs[i].target == target) return &pairs[i];
+    return NULL;
+}
+
+/* Options of a case, with what they make of the student's layer 1. */
+typedef struct export_form {
+    const char *name;
+    slad_lora_form form;
+    slad_lora_targets targets;
+    slad_share share;
+    slad_share_truncation truncation;
+    slad_share_scale scale;
+    uint32_t private_rank;
+    int16_t list[3]; /* of the map; all 0: even-a */
+} export_form;
+
+static slad_train_options form_options(const export_form *form)
+{
+    slad_train_options options = joint_options(SLAD_METHOD_SLAD);
+    options.lora_form = form->form;
+    options.lora_targets = form->targets;
+    options.share = form->share;
+    options.share_truncation = form->truncation;
+    options.share_scale = form->scale;
+    options.private_rank = form->private_rank;
+    if (form->list[0] || form->list[1] || form->list[2]) {
+        options.share_map = SLAD_MAP_LIST;
+        options.share_list_count = 3;
+        memcpy(options.share_list, form->list, sizeof form->list);
+    }
+    return options;
+}
+
+/* What the state stores of a target of a student's layer: its part of the teacher's, or its own, and a private one. */
+static size_t store_of(stored_pair *stored, const export_form *form, const slad_train_options *options, size_t layer,
+                       slad_peft_target target)
+{
+    static const char *const split_names[SLAD_PEFT_TARGETS] = {
+        [SLAD_PEFT_Q] = "q",       [SLAD_PEFT_K] = "k",     [SLAD_PEFT_V] = "v",
+        [SLAD_PEFT_PROJ] = "proj", [SLAD_PEFT_FC1] = "fc1", [SLAD_PEFT_FC2] = "fc2"};
+    const bool of_qkv = target <= SLAD_PEFT_V, fused = of_qkv && form->form == SLAD_LORA_FUSED;
+    const size_t from = options->share_map == SLAD_MAP_LIST ? (size_t)form->list[layer] : layer;
+    const bool mapped =
+        form->share != SLAD_SHARE_NONE && !(options->share_map == SLAD_MAP_LIST && form->list[layer] < 0);
+    const bool shares_a = mapped && form->share != SLAD_SHARE_B, shares_b = mapped && form->share != SLAD_SHARE_A;
+    const size_t in = target == SLAD_PEFT_FC2 ? MLP_RATIO : 1;
+    const char *name = fused ? "qkv" : split_names[target];
+    const size_t block = fused ? (size_t)(target - SLAD_PEFT_Q) : 0;
+    size_t rows = STUDENT_WIDTH;
+    if (shares_b && form->truncation == SLAD_TRUNCATION_BLOCK) rows = TEACHER_WIDTH;
+    stored[0] = (stored_pair){.rank = JOINT_RANK,
+                              .a_columns = in * (shares_a ? TEACHER_WIDTH : STUDENT_WIDTH),
+                              .first_row = block * rows,
+                              .scale = 8.0 / JOINT_RANK};
+    if (mapped && form->scale == SLAD_SHARE_SCALE_FAN_IN) stored[0].scale *= sqrt(2.0);
+    (void)snprintf(stored[0].a, sizeof stored[0].a, "%s.layers.%zu.%s.lora_A", shares_a ? "teacher" : "student",
+                   shares_a ? from : layer, name);
+    (void)snprintf(stored[0].b, sizeof stored[0].b, "%s.layers.%zu.%s.lora_B", shares_b ? "teacher" : "student",
+                   shares_b ? from : layer, name);
+    if (!mapped || !form->private_rank) return 1;
+    stored[1] = (stored_pair){.rank = form->private_rank,
+                              .a_columns = in * STUDENT_WIDTH,
+                              .first_row = block * STUDENT_WIDTH,
+                              .scale = 8.0 / form->private_rank};
+    (void)snprintf(stored[1].a, sizeof stored[1].a, "student.layers.%zu.%s.private_A", layer, name);
+    (void)snprintf(stored[1].b, sizeof stored[1].b, "student.layers.%zu.%s.private_B", layer, name);
+    return 2;
+}
+
+/* Pairs that were written are read back as they were. */
+static void assert_read_back(scratch *own, const slad_train_options *options, const slad_peft_pair *pairs, size_t count,
+                             size_t layers)
+{
+    float weight[JOINT_CLASSES * 2 * STUDENT_WIDTH] = {0}, bias[JOINT_CLASSES] = {0};
+    const slad_peft_adapter adapter = {.base = "base",
+                                       .layers = layers,
+                                       .pairs = pairs,
+                                       .count = count,
+                                       .dropout = options->lora_dropout,
+                                       .classes = JOINT_CLASSES,
+                                       .features = 2 * STUDENT_WIDTH,
+                                       .classifier_weight = weight,
+                                       .classifier_bias = bias};
+    slad_peft *peft = NULL;
+    assert_int_equal(slad_peft_write(own->context, scratch_path(own, "peft"), &adapter), SLAD_OK);
+    if (slad_peft_open(own->context, &peft, scratch_path(own, "peft")) != SLAD_OK)
+        fail_msg("%s", slad_context_message(own->context));
+    assert_int_equal(peft->count, count);
+    for (size_t i = 0; i < count; i++) {
+        const slad_peft_pair *read = find_pair(peft->pairs, count, pairs[i].layer, pairs[i].target);
+        assert_non_null(read);
+        assert_int_equal(read->rank, pairs[i].rank);
+        assert_true(fabs(read->scale / pairs[i].scale - 1) < 1e-14);
+        assert_memory_equal(read->a, pairs[i].a, read->rank * read->inputs * sizeof(float));
+        assert_memory_equal(read->b, pairs[i].b, read->rank * read->outputs * sizeof(float));
+    }
+    slad_peft_close(peft);
+}
+
+/* Every way of storing adapters, as the pairs that PEFT knows. */
+static void test_forms(void **state)
+{
+    static const export_form forms[] = {
+        {.name = "split", .form = SLAD_LORA_SPLIT},
+        {.name = "all", .targets = SLAD_LORA_ALL},
+        {.name = "split, all, own", .form = SLAD_LORA_SPLIT, .targets = SLAD_LORA_ALL, .share = SLAD_SHARE_NONE},
+        {.name = "a", .share = SLAD_SHARE_A},
+        {.name = "b", .share = SLAD_SHARE_B, .targets = SLAD_LORA_ALL},
+        {.name = "naive", .truncation = SLAD_TRUNCATION_NAIVE},
+        {.name = "fan-in", .scale = SLAD_SHARE_SCALE_FAN_IN, .list = {3, 0, 1}},
+        {.name = "private", .private_rank = 3, .targets = SLAD_LORA_ALL},
+        {.name = "private, fan-in, list", .private_rank = 2, .scale = SLAD_SHARE_SCALE_FAN_IN, .list = {2, -1, 3}},
+    };
+    scratch *own = *state;
+    char teacher_folder[1024], student_folder[1024];
+    slad_encoder *teacher = NULL, *student = NULL;
+    make_models(own, teacher_folder, student_folder);
+    assert_int_equal(slad_encoder_open(own->context, &teacher, teacher_folder), SLAD_OK);
+    assert_int_equal(slad_encoder_open(own->context, &student, student_folder), SLAD_OK);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        const slad_train_options options = form_options(&forms[i]);
+        const slad_export_source source = {.teacher = teacher,
+                                           .student = student,
+                                           .options = &options,
+                                           .classes = JOINT_CLASSES,
+                                           .image_size = JOINT_SIZE,
+                                           .read = read_made_up};
+        slad_peft_pair *pairs = NULL;
+        size_t count = 0;
+        assert_int_equal(slad_export_read_pairs(own->context, &pairs, &count, &source, false), SLAD_OK);
+        assert_int_equal(count, 3 * (forms[i].targets == SLAD_LORA_ALL ? 6 : 3));
+        for (size_t k = 0; k < count; k++) {
+            stored_pair stored[2];
+            const size_t stored_count = store_of(stored, &forms[i], &options, pairs[k].layer, pairs[k].target);
+            assert_delta(&pairs[k], stored, stored_count);
+        }
+        assert_read_back(own, &options, pairs, count, 3);
+        slad_export_free_pairs(pairs, count);
+    }
+    slad_encoder_free(teacher);
+    slad_encoder_free(student);
+}
+
+/* Layers of the teacher that nothing shares have no adapter where they are frozen, and PEFT is told so. */
+static void test_unmapped(void **state)
+{
+    scratch *own = *state;
+    char teacher_folder[1024], student_folder[1024];
+    slad_encoder *teacher = NULL, *student = NULL;
+    slad_peft_pair *pairs = NULL;
+    size_t count = 0;
+    cJSON *json = NULL;
+    slad_train_options options = joint_options(SLAD_METHOD_SLAD);
+    options.unmapped = SLAD_UNMAPPED_FROZEN;
+    options.lora_dropout = 0.25;
+    make_models(own, teacher_folder, student_folder);
+    assert_int_equal(slad_encoder_open(own->context, &teacher, teacher_folder), SLAD_OK);
+    assert_int_equal(slad_encoder_open(own->context, &student, student_folder), SLAD_OK);
+    const slad_export_source source = {
+        .teacher = teacher, .student = student, .options = &options, .read = read_made_up};
+    assert_int_equal(slad_export_read_pairs(own->context, &pairs, &count, &source, true), SLAD_OK);
+    assert_int_equal(count, 9);
+    assert_null(find_pair(pairs, count, 3, SLAD_PEFT_Q));
+    assert_read_back(own, &options, pairs, count, 4);
+    assert_int_equal(slad_json_read(own->context, &json, scratch_path(own, "peft/adapter_config.json")), SLAD_OK);
+    char *layers = cJSON_PrintUnformatted(cJSON_GetObjectItemCaseSensitive(json, "layers_to_transform"));
+    assert_string_equal(layers, "[0,1,2]");
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json, "lora_dropout")) == 0.25);
+    cJSON_free(layers);
+    cJSON_Delete(json);
+    slad_export_free_pairs(pairs, count);
+    slad_encoder_free(teacher);
+    slad_encoder_free(student);
+}
+
 /* A head that reads the class token alone is zero for the mean of the patches, in every part. */
 static void test_narrow_head(void **state)
 {
@@ -376,9 +611,9 @@ static void test_trainer_and_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_SCRATCH(test_run_export),        WITH_SCRATCH(test_onnx_of_run),       WITH_SCRATCH(test_narrow_head),
-        WITH_SCRATCH(test_refusals),          WITH_SCRATCH(test_contradictory_run), WITH_SCRATCH(test_run_on_full_disk),
-        WITH_SCRATCH(test_trainer_and_files),
+        WITH_SCRATCH(test_run_export),        WITH_SCRATCH(test_onnx_of_run),      WITH_SCRATCH(test_forms),
+        WITH_SCRATCH(test_unmapped),          WITH_SCRATCH(test_narrow_head),      WITH_SCRATCH(test_refusals),
+        WITH_SCRATCH(test_contradictory_run), WITH_SCRATCH(test_run_on_full_disk), WITH_SCRATCH(test_trainer_and_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@ enum { WIDTH = 6, LAYERS = 2, RANK = 2, CLASSES = 3 };
 /* A small adapter of made-up values. */
 typedef struct small {
     float a[LAYERS][RANK * WIDTH], b[LAYERS][3 * WIDTH * RANK], weight[CLASSES * 2 * WIDTH], bias[CLASSES];
-    const float *lora_a[LAYERS], *lora_b[LAYERS];
+    slad_peft_pair pairs[3 * LAYERS];
     slad_peft_adapter adapter;
 } small;
 
@@ -21,13 +21,21 @@ static void small_make(small *made, const char *base)
     for (size_t i = 0; i < LAYERS; i++) {
         formula_tensor(made->a[i], RANK * WIDTH, i ? "a1" : "a0", 1.0, 0);
         formula_tensor(made->b[i], 3 * WIDTH * RANK, i ? "b1" : "b0", 1.0, 0);
-        made->lora_a[i] = made->a[i];
-        made->lora_b[i] = made->b[i];
+        for (size_t part = 0; part < 3; part++)
+            made->pairs[3 * i + part] =
+                (slad_peft_pair){i,          (slad_peft_target)(SLAD_PEFT_Q + part), RANK, WIDTH, WIDTH, 1.5,
+                                 made->a[i], made->b[i] + part * WIDTH * RANK};
     }
     formula_tensor(made->weight, CLASSES * 2 * WIDTH, "weight", 1.0, 0);
     formula_tensor(made->bias, CLASSES, "bias", 1.0, 0);
-    made->adapter = (slad_peft_adapter){base,         WIDTH,        LAYERS,       RANK,       CLASSES,       3,
-                                        made->lora_a, made->lora_b, made->weight, made->bias, SLAD_HF_DINOV2};
+    made->adapter = (slad_peft_adapter){.base = base,
+                                        .layers = LAYERS,
+                                        .pairs = made->pairs,
+                                        .count = 3 * LAYERS,
+                                        .classes = CLASSES,
+                                        .features = 2 * WIDTH,
+                                        .classifier_weight = made->weight,
+                                        .classifier_bias = made->bias};
 }
 
 /* Values and shape of a tensor, which must be F32. */

@@ -83,9 +83,20 @@ static void test_round_trip(void **state)
     enum { RANK = 2, CLASSES = 3, LAYERS = 2 };
     scratch *own = *state;
     float a[LAYERS][RANK * WIDTH], b[LAYERS][3 * WIDTH * RANK], weight[CLASSES * 2 * WIDTH], bias[CLASSES];
-    const float *const lora_a[LAYERS] = {a[0], a[1]}, *const lora_b[LAYERS] = {b[0], b[1]};
-    const slad_peft_adapter adapter = {"../base", WIDTH,  LAYERS, RANK, CLASSES,       3,
-                                       lora_a,    lora_b, weight, bias, SLAD_HF_DINOV2};
+    static const char *const names[CLASSES] = {"a", "b \"c\"", "\xc3\xa9"};
+    slad_peft_pair pairs[3 * LAYERS];
+    const slad_peft_adapter adapter = {.base = "../base",
+                                       .layers = LAYERS,
+                                       .pairs = pairs,
+                                       .count = 3 * LAYERS,
+                                       .classes = CLASSES,
+                                       .features = 2 * WIDTH,
+                                       .classifier_weight = weight,
+                                       .classifier_bias = bias,
+                                       .class_names = names};
+    for (size_t i = 0; i < 3 * LAYERS; i++)
+        pairs[i] = (slad_peft_pair){i / 3,    (slad_peft_target)(SLAD_PEFT_Q + i % 3), RANK, WIDTH, WIDTH, 1.5,
+                                    a[i / 3], b[i / 3] + i % 3 * WIDTH * RANK};
     for (size_t i = 0; i < LAYERS; i++) {
         formula_tensor(a[i], RANK * WIDTH, i ? "a1" : "a0", 1.0, 0);
         formula_tensor(b[i], 3 * WIDTH * RANK, i ? "b1" : "b0", 1.0, 0);
@@ -108,6 +119,7 @@ static void test_round_trip(void **state)
     assert_int_equal(peft->features, 2 * WIDTH);
     assert_memory_equal(peft->classifier_weight, weight, sizeof weight);
     assert_memory_equal(peft->classifier_bias, bias, sizeof bias);
+    for (size_t i = 0; i < CLASSES; i++) assert_string_equal(peft->class_names[i], names[i]);
     assert_string_equal(peft->base, "../base");
     slad_peft_close(peft);
 }

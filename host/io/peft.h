@@ -1,12 +1,12 @@
 /* LoRA adapters as folders of PEFT: adapter_config.json with adapter_model.safetensors. Format: method.md section 12.2
  * (src/peft/utils/save_and_load.py of peft).
  *
- * The folder adapts a Dinov2ForImageClassification (or ...WithRegisters..., or ViT...), whose classifier stands in it
- * too (modules_to_save), so that it holds all that was trained. transformers 5 renamed the layers that are adapted:
- * attention.attention.query became attention.q_proj, and likewise key and value. PEFT looks tensors up by the name that
- * the layer has in the model at hand, and peft 0.21 does not translate the old names for DINOv2. So every adapter is
- * written under both names, and target_modules lists both: of each pair PEFT finds the one that exists and passes over
- * the other. Measured: such a folder gives the same logits with peft 0.17 on transformers 4.57 and with peft 0.21 on
+ * A folder that is written here adapts a ...ForImageClassification, whose classifier stands in it too
+ * (modules_to_save), so that it holds all that was trained. transformers 5 renamed the layers that are adapted:
+ * attention.attention.query became attention.q_proj, and so forth. PEFT looks tensors up by the name that the layer has
+ * in the model at hand, and peft 0.21 does not translate the old names for DINOv2. So every adapter is written under
+ * both names, and target_modules lists both: of each pair PEFT finds the one that exists and passes over the other.
+ * Measured: such a folder gives the same logits with peft 0.17 on transformers 4.57 and with peft 0.21 on
  * transformers 5.23; a folder with either name alone is refused, or read as if nothing had been trained, by the other
  * version. */
 #ifndef SLAD_IO_PEFT_H
@@ -69,22 +69,33 @@ void slad_peft_close(slad_peft *peft);
  * no such path. */
 slad_status slad_peft_base(slad_context *context, char **path, const slad_peft *peft);
 
-/* A model whose attention layers are adapted in fused form, W_qkv + (alpha / rank) B A with one A for q, k and v. PEFT
- * has layers q, k and v of their own: each gets the whole of A and its block of B, which is the same product exactly.
- * Nothing is owned. */
+/* The target whose weight a tensor of a model is; false for what cannot be adapted. */
+bool slad_peft_target_of(slad_peft_target *target, slad_hf_role role);
+
+/* Adds to the weight [rows, inputs] of a layer's q, k, v, proj, fc1 or fc2 what those of the pairs add that act on it
+ * or on a part of it. Sums are in double. The caller has checked that the pairs' sizes fit. */
+void slad_peft_merge(float *weight, size_t rows, size_t layer, slad_peft_target target, const slad_peft_pair *pairs,
+                     size_t count);
+
+/* Adapters of a model, to be written. Nothing is owned. */
 typedef struct slad_peft_adapter {
-    const char *base; /* folder of the model that is adapted, for base_model_name_or_path */
-    size_t width, layers, rank, classes;
-    double alpha;
-    const float *const *lora_a;     /* [layers], each [rank, width] */
-    const float *const *lora_b;     /* [layers], each [3 width, rank]: q, k, v one below the other */
-    const float *classifier_weight; /* [classes, 2 width]: class token, then mean of patches; of vit [classes, width] */
+    const char *base; /* the model that is adapted, for base_model_name_or_path */
+    slad_hf_type type;
+    bool gated;                  /* its MLP */
+    size_t layers;               /* of the model */
+    const slad_peft_pair *pairs; /* [count] of q, k, v, proj, fc1 and fc2, layer by layer; every adapted layer has the
+                                    same targets */
+    size_t count;
+    double dropout; /* with which they were trained */
+    size_t classes, features;
+    const float *classifier_weight; /* [classes, features]: as transformers has it for the type */
     const float *classifier_bias;   /* [classes] */
-    slad_hf_type type;              /* of the model */
+    const char *const *class_names; /* [classes], kept in the metadata of the tensors; NULL: not kept */
 } slad_peft_adapter;
 
-/* Writes both files (F32) to a folder, which is created if need be; each is replaced atomically. A base path that is
- * not UTF-8, which JSON cannot hold, is left out with a warning. Errors: SLAD_ERROR_WRITE, SLAD_ERROR_OUT_OF_MEMORY. */
+/* Writes both files (F32) to a folder, which is created if need be; each is replaced atomically. Ranks and scales that
+ * are not those of the first pair go to rank_pattern and alpha_pattern. A base path that is not UTF-8, which JSON
+ * cannot hold, is left out with a warning. Errors: SLAD_ERROR_WRITE, SLAD_ERROR_OUT_OF_MEMORY. */
 slad_status slad_peft_write(slad_context *context, const char *folder, const slad_peft_adapter *adapter);
 
 #endif

@@ -15,8 +15,6 @@ static const char prefix[] = "base_model.model.";
 static const char classifier_weight[] = "base_model.model.classifier.weight";
 static const char classifier_bias[] = "base_model.model.classifier.bias";
 static const char suffix_a[] = ".lora_A.weight", suffix_b[] = ".lora_B.weight";
-/* The metadata of the tensor file in which slad_peft_write keeps the names of the classes. */
-static const char names_key[] = "class_names";
 
 /* A folder being read. */
 typedef struct slad_peft_reading {
@@ -197,7 +195,7 @@ static slad_status take_class_names(slad_context *context, slad_peft_reading *re
 {
     slad_status status = SLAD_OK;
     slad_peft *peft = reading->peft;
-    const char *text = slad_safetensors_metadata(reading->file, names_key);
+    const char *text = slad_safetensors_metadata(reading->file, SLAD_PEFT_NAMES_KEY);
     cJSON *json = NULL;
     const cJSON *name = NULL;
     size_t index = 0;
@@ -209,7 +207,7 @@ static slad_status take_class_names(slad_context *context, slad_peft_reading *re
     cJSON_ArrayForEach(name, names)
     {
         SLAD_FAIL_IF(!cJSON_IsString(name), SLAD_ERROR_DATA, "%s: \"%s\" of its metadata must hold names only",
-                     slad_safetensors_path(reading->file), names_key);
+                     slad_safetensors_path(reading->file), SLAD_PEFT_NAMES_KEY);
         SLAD_TRY(slad_duplicate(context, &peft->class_names[index++], name->valuestring));
     }
 cleanup:

@@ -2,6 +2,7 @@
 #ifndef SLAD_TRAIN_EXPORT_H
 #define SLAD_TRAIN_EXPORT_H
 
+#include "io/peft.h"
 #include "model/encoder.h"
 #include "slad/export.h"
 
@@ -19,6 +20,14 @@ typedef struct slad_export_source {
 
 /* Whether one of these parts is made from the teacher: its adapter, or a student that shares it. */
 bool slad_export_needs_teacher(const slad_train_options *options, unsigned parts);
+
+/* The adapters of teacher or student as pairs of q, k, v, proj, fc1 and fc2, layer by layer, however they are stored:
+ * windows of shared tensors copied out, fused ones split, which is exact, and a private pair put behind the rank of the
+ * shared one. *pairs is the caller's: slad_export_free_pairs. Errors: SLAD_ERROR_DATA when the models cannot be those
+ * of the run; those of source->read. */
+slad_status slad_export_read_pairs(slad_context *context, slad_peft_pair **pairs, size_t *count,
+                                   const slad_export_source *source, bool teacher);
+void slad_export_free_pairs(slad_peft_pair *pairs, size_t count);
 
 /* Writes an encoder with a classifier as ONNX, with preprocessor_config.json beside it. fill: as slad_hf_student has
  * it.
