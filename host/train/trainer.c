@@ -309,7 +309,7 @@ static slad_status check_setup(slad_context *context, const slad_trainer_setup *
     SLAD_FAIL_IF(teacher == SLAD_ADAPT_FROZEN && setup->frozen.classes != setup->classes, SLAD_ERROR_DATA,
                  "The frozen teacher %s tells %zu classes apart, the data has %zu; it must have been trained on them",
                  slad_encoder_path(setup->teacher), setup->frozen.classes, setup->classes);
-    SLAD_TRY(slad_head_check(context, setup->options->head, setup->student));
+    if (setup->student) SLAD_TRY(slad_head_check(context, setup->options->head, setup->student));
     if (setup->teacher && teacher != SLAD_ADAPT_FROZEN)
         SLAD_TRY(slad_head_check(context, setup->options->head, setup->teacher));
     SLAD_FAIL_IF(setup->classes < 2, SLAD_ERROR_DATA, "There must be at least two classes, not %zu", setup->classes);
