@@ -131,10 +131,13 @@ static slad_status make_pixels(slad_context *context, float *pixels, const slad_
     const slad_loader_options *options = &loader->options;
     if (loader->has_tensors) return slad_dataset_read_tensor(context, pixels, loader->dataset, loader->split, index);
     SLAD_TRY(slad_dataset_read_image(context, &image, loader->dataset, loader->split, index));
+    slad_random random = slad_random_start(options->seed, SLAD_RANDOM_AUGMENT, epoch, index);
     if (options->augmentation == SLAD_AUGMENT_CROP_FLIP) {
-        slad_random random = slad_random_start(options->seed, SLAD_RANDOM_AUGMENT, epoch, index);
         SLAD_TRY(slad_preprocess_crop_flip(context, pixels, loader->preprocess, &image, options->scale_low,
                                            options->scale_high, &random));
+    } else if (options->augmentation == SLAD_AUGMENT_STRONG) {
+        SLAD_TRY(slad_preprocess_strong(context, pixels, loader->preprocess, &image, options->scale_low,
+                                        options->scale_high, &random));
     } else {
         SLAD_TRY(slad_preprocess_evaluate(context, pixels, loader->preprocess, &image));
     }
@@ -256,7 +259,7 @@ static slad_status check_options(slad_context *context, const slad_loader_option
     SLAD_FAIL_IF(options->workers > WORKERS_LIMIT, SLAD_ERROR_USAGE, "%u loader threads are more than %d",
                  options->workers, WORKERS_LIMIT);
     SLAD_FAIL_IF(
-        options->augmentation == SLAD_AUGMENT_CROP_FLIP &&
+        options->augmentation != SLAD_AUGMENT_NONE &&
             !(options->scale_low > 0.0 && options->scale_low <= options->scale_high && options->scale_high <= 1.0),
         SLAD_ERROR_USAGE, "the scale of crops is %g to %g; it must lie within 0 and 1, the lower value first",
         options->scale_low, options->scale_high);

@@ -7,7 +7,7 @@
 
 #include "data/dataset.h"
 
-typedef enum slad_augmentation { SLAD_AUGMENT_NONE, SLAD_AUGMENT_CROP_FLIP } slad_augmentation;
+typedef enum slad_augmentation { SLAD_AUGMENT_NONE, SLAD_AUGMENT_CROP_FLIP, SLAD_AUGMENT_STRONG } slad_augmentation;
 
 typedef struct slad_loader_options {
     size_t batch;     /* rows of a batch; the last of an epoch may be short and is padded */
@@ -16,7 +16,7 @@ typedef struct slad_loader_options {
     uint64_t seed;
     bool shuffle;                   /* a new order each epoch, a function of (seed, epoch) */
     slad_augmentation augmentation; /* ignored for tensor files; without it, images are preprocessed as in evaluation */
-    double scale_low, scale_high;   /* of crop-flip, 0 < low <= high <= 1 */
+    double scale_low, scale_high;   /* of crops, 0 < low <= high <= 1 */
     double mixup, cutmix;           /* alphas of their Beta distributions (data/mixing.h); both 0: nothing is mixed */
 } slad_loader_options;
 

@@ -1,6 +1,8 @@
 /* Resize, crop and normalise. */
 #include "data/preprocess.h"
 
+#include "data/colour.h"
+
 #include <math.h>
 
 enum { CHANNELS = 3, LEVELS = 256, CROP_TRIES = 10 };
@@ -146,18 +148,33 @@ slad_rectangle slad_random_crop(size_t height, size_t width, double scale_low, d
     return crop;
 }
 
-slad_status slad_preprocess_crop_flip(slad_context *context, float *pixels, const slad_preprocess *preprocess,
-                                      const slad_image *image, double scale_low, double scale_high, slad_random *random)
+static slad_status augment(slad_context *context, float *pixels, const slad_preprocess *preprocess,
+                           const slad_image *image, const double scale[2], bool distorted, slad_random *random)
 {
     slad_status status = SLAD_OK;
     slad_image patch = {0};
     const size_t height = preprocess->crop_height, width = preprocess->crop_width;
     const slad_rectangle all = {0, 0, height, width};
-    const slad_rectangle crop = slad_random_crop(image->height, image->width, scale_low, scale_high, random);
+    const slad_rectangle crop = slad_random_crop(image->height, image->width, scale[0], scale[1], random);
     const bool flip = slad_random_uniform(random) < 0.5f;
     SLAD_TRY(slad_image_resize_window(context, &patch, image, crop, height, width, all, preprocess->filter));
+    if (distorted) SLAD_TRY(slad_distort(context, &patch, random)); /* the flip, still to come, commutes with it */
     write_normalised(pixels, preprocess, &patch, 0, 0, flip);
 cleanup:
     slad_image_free(&patch);
     return status;
+}
+
+slad_status slad_preprocess_crop_flip(slad_context *context, float *pixels, const slad_preprocess *preprocess,
+                                      const slad_image *image, double scale_low, double scale_high, slad_random *random)
+{
+    const double scale[2] = {scale_low, scale_high};
+    return augment(context, pixels, preprocess, image, scale, false, random);
+}
+
+slad_status slad_preprocess_strong(slad_context *context, float *pixels, const slad_preprocess *preprocess,
+                                   const slad_image *image, double scale_low, double scale_high, slad_random *random)
+{
+    const double scale[2] = {scale_low, scale_high};
+    return augment(context, pixels, preprocess, image, scale, true, random);
 }

@@ -50,6 +50,11 @@ slad_status slad_preprocess_crop_flip(slad_context *context, float *pixels, cons
                                       const slad_image *image, double scale_low, double scale_high,
                                       slad_random *random);
 
+/* The same crop and flip of the same `random`, then the distortions of slad_distort (data/colour.h) at the tensor's
+ * size. */
+slad_status slad_preprocess_strong(slad_context *context, float *pixels, const slad_preprocess *preprocess,
+                                   const slad_image *image, double scale_low, double scale_high, slad_random *random);
+
 /* The crop that slad_preprocess_crop_flip takes of an image of height x width > 0. */
 slad_rectangle slad_random_crop(size_t height, size_t width, double scale_low, double scale_high, slad_random *random);
 

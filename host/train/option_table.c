@@ -110,7 +110,7 @@ const slad_option_row slad_option_rows[] = {
           KIND_NUMBER, ema),
     VALUE("mixup", "X", "alpha of mixup's Beta distribution; 0: off", RECIPE, KIND_NUMBER, mixup),
     VALUE("cutmix", "X", "alpha of CutMix's Beta distribution; 0: off; with mixup, one of them a batch", RECIPE, KIND_NUMBER, cutmix),
-    CHOICE("augment", "crop-flip|none|strong", "augmentation of training images; strong: colours and blur too", RECIPE, augment,
+    CHOICE("augment", "crop-flip|none|strong", "augmentation of training images; strong: MoCo v2's colours, grey and blur too", RECIPE, augment,
            "crop-flip", "none", "strong"),
     VALUE("crop-scale", "LOW,HIGH", "area of a random crop, as a fraction of the image's", RECIPE, KIND_PAIR, crop_scale),
     VALUE("shuffle", "on|off", "a new order of images each epoch", RECIPE, KIND_SWITCH, shuffle),

@@ -165,7 +165,6 @@ static slad_status refuse_unfinished(slad_context *context, const slad_train_opt
         {"--private-rank", options->private_rank > 0},
         {"--head-init probe", options->head_init == SLAD_HEAD_INIT_PROBE},
         {"--ema", options->ema > 0},
-        {"--augment strong", options->augment == SLAD_AUGMENTATION_STRONG},
         {"--checkpoint-every", options->checkpoint_steps > 0 || options->checkpoint_minutes > 0},
         {"--keep best", options->keep == SLAD_KEEP_BEST},
     };

@@ -154,6 +154,11 @@ static slad_status open_loaders(slad_run *run)
     slad_context *context = run->context;
     slad_status status = SLAD_OK;
     const slad_train_options *train = &run->options->train;
+    static const slad_augmentation augmentations[] = {
+        [SLAD_AUGMENTATION_NONE] = SLAD_AUGMENT_NONE,
+        [SLAD_AUGMENTATION_CROP_FLIP] = SLAD_AUGMENT_CROP_FLIP,
+        [SLAD_AUGMENTATION_STRONG] = SLAD_AUGMENT_STRONG,
+    };
     const bool tensors = slad_dataset_get_form(run->dataset) == SLAD_FORM_TENSORS;
     slad_loader_options options = {
         .batch = train->batch,
@@ -161,14 +166,15 @@ static slad_status open_loaders(slad_run *run)
         .slots = 4,
         .seed = train->seed,
         .shuffle = train->shuffle,
-        .augmentation = train->augment == SLAD_AUGMENTATION_NONE ? SLAD_AUGMENT_NONE : SLAD_AUGMENT_CROP_FLIP,
+        .augmentation = augmentations[train->augment],
         .scale_low = train->crop_scale[0],
         .scale_high = train->crop_scale[1],
         .mixup = train->mixup,
         .cutmix = train->cutmix,
     };
     if (tensors && options.augmentation != SLAD_AUGMENT_NONE) {
-        slad_log(context, SLAD_LOG_INFO, "Tensor files are never augmented: --augment crop-flip has no effect");
+        slad_log(context, SLAD_LOG_INFO, "Tensor files are never augmented: --augment %s has no effect",
+                 train->augment == SLAD_AUGMENTATION_STRONG ? "strong" : "crop-flip");
         options.augmentation = SLAD_AUGMENT_NONE;
     }
     SLAD_TRY(slad_loader_create(context, &run->training, run->dataset, SLAD_SPLIT_TRAIN, &run->preprocess, &options));

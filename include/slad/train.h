@@ -60,6 +60,10 @@ typedef enum slad_lora_targets { SLAD_LORA_QKV, SLAD_LORA_ALL } slad_lora_target
 typedef enum slad_head_kind { SLAD_HEAD_CLS_MEAN, SLAD_HEAD_CLS } slad_head_kind;
 typedef enum slad_head_init { SLAD_HEAD_INIT_RANDOM, SLAD_HEAD_INIT_PROBE } slad_head_init;
 typedef enum slad_schedule_kind { SLAD_SCHEDULE_COSINE, SLAD_SCHEDULE_CONSTANT, SLAD_SCHEDULE_POLY } slad_schedule_kind;
+/* Of training images. crop-flip: RandomResizedCrop of crop_scale, ratio 3/4 .. 4/3, and a flip with probability 1/2;
+ * strong: then the distortions of MoCo v2 (arXiv 2003.04297): with probability 0.8 brightness, contrast, saturation
+ * (0.4) and hue (0.1) in a random order, grey with 0.2, and a Gaussian blur of sigma 0.1 to 2, with probability 0.1 as
+ * in the second view of BYOL and DINOv2. */
 typedef enum slad_augment_kind {
     SLAD_AUGMENTATION_CROP_FLIP,
     SLAD_AUGMENTATION_NONE,

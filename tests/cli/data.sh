@@ -225,6 +225,15 @@ printf '3 Yak-42\n../../4 707-320\n' >"$planes/images_variant_test.txt"
 attempt 3 planes
 says images_variant_test.txt:2 "leads out"
 
+# Strong augmentation: another run than crop-flip's, the same bytes twice.
+attempt 0 data --workers 2
+cp run/state.safetensors plain.safetensors
+attempt 0 data --augment strong --workers 1
+cp run/state.safetensors strong.safetensors
+check "strong augmentation changes nothing" sh -c '! cmp -s plain.safetensors strong.safetensors'
+attempt 0 data --augment strong --workers 3
+check "strong augmentation depends on the number of workers" cmp -s run/state.safetensors strong.safetensors
+
 # Mixing: batches of images and of tensors, the same bytes twice; evaluation mixes nothing.
 attempt 0 data --mixup 0.4 --cutmix 1 --label-smoothing 0.1 --workers 1
 cp run/state.safetensors mixed.safetensors
