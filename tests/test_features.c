@@ -211,12 +211,116 @@ static void test_forms(void **state)
         }
 }
 
+static void assert_trained(const slad_store *store, const char *name, const char *shape, bool decay)
+{
+    char found[96];
+    const slad_trained *trained = slad_store_trained_find(store, name);
+    if (!trained) {
+        fail_msg("%s is not trained", name);
+        return;
+    }
+    slad_tensor_shape_text(found, trained->tensor);
+    assert_string_equal(found, shape);
+    assert_int_equal(trained->decay, decay);
+    assert_int_equal(trained->group, SLAD_GROUP_ADAPTERS);
+}
+
+static void check_trained_names(const slad_store *store, slad_hf_type type)
+{
+    const bool vit = type == SLAD_HF_VIT;
+    assert_trained(store, "student.model.embeddings.cls_token", "[128]", false);
+    assert_trained(store, "student.model.embeddings.position_embeddings", "[26, 128]", false);
+    assert_trained(store, "student.model.embeddings.patch_embeddings.projection.weight",
+                   vit ? "[128, 768]" : "[128, 588]", true);
+    assert_trained(store, "student.model.embeddings.patch_embeddings.projection.bias", "[128]", false);
+    assert_trained(store, "student.model.encoder.layer.1.attention.attention.{query,key,value}.weight", "[384, 128]",
+                   true);
+    assert_trained(store, "student.model.encoder.layer.1.attention.attention.{query,key,value}.bias", "[384]", false);
+    assert_trained(store, "student.model.encoder.layer.0.attention.output.dense.weight", "[128, 128]", true);
+    assert_trained(store, "student.model.layernorm.bias", "[128]", false);
+    if (vit) {
+        assert_trained(store, "student.model.encoder.layer.0.layernorm_after.weight", "[128]", false);
+        assert_trained(store, "student.model.encoder.layer.0.output.dense.weight", "[128, 512]", true);
+    } else {
+        assert_trained(store, "student.model.embeddings.register_tokens", "[2, 128]", false);
+        assert_trained(store, "student.model.encoder.layer.0.layer_scale2.lambda1", "[128]", false);
+        assert_trained(store, "student.model.encoder.layer.0.mlp.weights_in.weight", "[688, 128]", true);
+    }
+}
+
+/* The tokens of an encoder that is trained, before the first step. The caller frees. */
+static float *trained_tokens(scratch *own, const char *path, const formula_variant *model, size_t image_size)
+{
+    slad_device *device;
+    slad_encoder *encoder;
+    slad_store *store;
+    slad_record *record;
+    slad_executor *executor;
+    slad_backbone backbone;
+    slad_memory_plan plan;
+    char name[32];
+    const slad_device_options options = {.spec = getenv("TEST_DEVICE")};
+    const slad_backbone_form form = {.prefix = "student.model.", .trained = true};
+    const size_t size[4] = {1, 3, image_size, image_size}, count = 3 * image_size * image_size;
+    assert_int_equal(slad_device_open(own->context, &device, &options), SLAD_OK);
+    assert_int_equal(slad_encoder_open(own->context, &encoder, path), SLAD_OK);
+    assert_int_equal(slad_store_create(own->context, &store, 1 << 24), SLAD_OK);
+    assert_int_equal(
+        slad_backbone_create(own->context, &backbone, store, encoder, image_size, SLAD_POSITION_AUTO, &form), SLAD_OK);
+    check_trained_names(store, model->type);
+    assert_int_equal(slad_record_create(own->context, &record, store, "a trained encoder"), SLAD_OK);
+    const slad_tensor *input = slad_record_input(record, "pixels", SLAD_F32, 4, size, 0);
+    const slad_tensor *output = slad_backbone_record(record, &backbone, input, NULL, NULL);
+    slad_record_output(record, output, "tokens");
+    if (slad_record_status(record) != SLAD_OK) fail_msg("%s", slad_context_message(own->context));
+    assert_int_equal(slad_executor_create_opencl(own->context, &executor, store, device, NULL), SLAD_OK);
+    assert_int_equal(slad_executor_add(executor, record), SLAD_OK);
+    assert_int_equal(slad_executor_plan(executor, &plan), SLAD_OK);
+    assert_int_equal(slad_executor_allocate(executor), SLAD_OK);
+    float *pixels = malloc(count * sizeof *pixels), *result = malloc(backbone.tokens * 128 * sizeof *result);
+    assert_true(pixels && result);
+    (void)snprintf(name, sizeof name, "image%zu", image_size);
+    formula_tensor(pixels, count, name, 2.0, 0);
+    assert_int_equal(slad_executor_write(executor, record, input, pixels), SLAD_OK);
+    assert_int_equal(slad_executor_run(executor, record, SLAD_PHASE_MICRO_BATCH), SLAD_OK);
+    assert_int_equal(slad_executor_read(executor, record, output, result), SLAD_OK);
+    free(pixels);
+    slad_executor_free(executor);
+    slad_record_free(record);
+    slad_backbone_free(&backbone);
+    slad_store_free(store);
+    slad_encoder_free(encoder);
+    slad_device_free(device);
+    return result;
+}
+
+/* An encoder whose every tensor is trained starts as the frozen one, its position table resized in each pass. */
+static void test_trained(void **state)
+{
+    scratch *own = *state;
+    const formula_variant models[] = {tiny("vit.", SLAD_HF_VIT, 0, false),
+                                      tiny("reggate.", SLAD_HF_DINOV2_WITH_REGISTERS, 2, true)};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        for (size_t grid = 5; grid <= 8; grid += 3) {
+            char path[1024];
+            size_t tokens;
+            const size_t size = grid * models[i].encoder.patch;
+            formula_write_variant(own, path, "model", &models[i]);
+            float *frozen = tokens_of(own, &tokens, path, &models[i], size, SLAD_POSITION_AUTO);
+            float *trained = trained_tokens(own, path, &models[i], size);
+            assert_true(largest_difference(trained, frozen, tokens * 128) <= 2e-5);
+            free(frozen);
+            free(trained);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_small, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_base, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_kinds, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_trained, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_forms, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,35 +51,62 @@ const char *slad_encoder_path(const slad_encoder *encoder)
     return slad_hf_folder(encoder->files);
 }
 
+/* A tensor of the files, or what training made of it. */
+static slad_status read_slot(slad_context *context, float *destination, const slad_backbone *backbone,
+                             const slad_hf_slot *slot)
+{
+    const slad_named_values *values = backbone->form.values;
+    char name[192];
+    if (!values) return slad_hf_read(context, destination, backbone->encoder->files, slot->name);
+    (void)snprintf(name, sizeof name, "%s%s", backbone->form.prefix, slot->name);
+    return values->read(context, destination, (size_t)slot->elements, name, values->user);
+}
+
 /* The three parts of a fused qkv tensor, one behind another. */
-static slad_status fill_qkv(slad_context *context, float *destination, const slad_hf_model *files,
+static slad_status fill_qkv(slad_context *context, float *destination, const slad_backbone *backbone,
                             const slad_hf_slot *query)
 {
+    const slad_hf_config *config = slad_hf_config_of(backbone->encoder->files);
     slad_status status = SLAD_OK;
     for (int part = 0; part < 3; part++) {
         slad_hf_slot slot; /* query, key and value have their roles two apart: weight, bias, weight, ... */
-        (void)slad_hf_slot_of(&slot, slad_hf_config_of(files), (slad_hf_role)((int)query->role + 2 * part),
-                              query->layer);
-        SLAD_TRY(slad_hf_read(context, destination + (size_t)part * query->elements, files, slot.name));
+        (void)slad_hf_slot_of(&slot, config, (slad_hf_role)((int)query->role + 2 * part), query->layer);
+        SLAD_TRY(read_slot(context, destination + (size_t)part * query->elements, backbone, &slot));
     }
 cleanup:
     return status;
+}
+
+static size_t side_of(const slad_backbone *backbone)
+{
+    return backbone->image_size / backbone->encoder->info.patch;
 }
 
 static slad_status fill_position(slad_context *context, float *destination, const slad_backbone *backbone,
                                  const slad_hf_slot *slot)
 {
     const slad_encoder_info *info = &backbone->encoder->info;
-    const size_t side = backbone->image_size / info->patch;
+    const size_t side = side_of(backbone);
     slad_status status = SLAD_OK;
     float *table = NULL;
+    if (backbone->form.trained) return read_slot(context, destination, backbone, slot);
     SLAD_TRY(slad_allocate(context, &table, (size_t)slot->elements, sizeof *table, "the position table"));
-    SLAD_TRY(slad_hf_read(context, table, backbone->encoder->files, slot->name));
+    SLAD_TRY(read_slot(context, table, backbone, slot));
     SLAD_TRY(slad_position_resize(context, destination, table, info->position_grid, side, side, info->width,
                                   backbone->mode));
 cleanup:
     slad_release(table);
     return status;
+}
+
+static slad_status fill_matrix(slad_context *context, void *destination, size_t elements, const void *user,
+                               size_t index)
+{
+    const slad_backbone *backbone = user;
+    (void)elements;
+    (void)index;
+    return slad_position_matrix(context, destination, backbone->encoder->info.position_grid, side_of(backbone),
+                                backbone->mode);
 }
 
 static bool is_query(slad_hf_role role)
@@ -92,14 +119,13 @@ static slad_status fill_tensor(slad_context *context, void *destination, size_t 
                                size_t index)
 {
     const slad_backbone *backbone = user;
-    const slad_hf_model *files = backbone->encoder->files;
     slad_hf_slot slot;
     (void)elements;
-    (void)slad_hf_slot_of(&slot, slad_hf_config_of(files), (slad_hf_role)(index % SLAD_HF_ROLES),
+    (void)slad_hf_slot_of(&slot, slad_hf_config_of(backbone->encoder->files), (slad_hf_role)(index % SLAD_HF_ROLES),
                           (uint32_t)(index / SLAD_HF_ROLES));
-    if (is_query(slot.role)) return fill_qkv(context, destination, files, &slot);
+    if (is_query(slot.role)) return fill_qkv(context, destination, backbone, &slot);
     if (slot.role == SLAD_HF_POSITION) return fill_position(context, destination, backbone, &slot);
-    return slad_hf_read(context, destination, files, slot.name);
+    return read_slot(context, destination, backbone, &slot);
 }
 
 /* Where a tensor goes; NULL for key and value, which go with the query. */
@@ -133,21 +159,29 @@ static const slad_tensor **place_of(slad_backbone *backbone, const slad_hf_slot 
 }
 
 /* The shape in the store, without the leading sizes of 1: a convolution's kernel is one row; q, k and v stand one below
- * the other; positions are those of the image size. */
+ * the other; positions are those of the image size, or all of them to be trained. */
 static unsigned shape_of(size_t size[2], const slad_backbone *backbone, const slad_hf_slot *slot)
 {
     const unsigned rank = slot->role == SLAD_HF_CLASS_TOKEN || slot->rank == 1 ? 1 : 2;
     const size_t rows = rank == 1 ? (size_t)slot->elements : (size_t)slot->shape[slot->rank == 3];
     size[0] = is_query(slot->role) ? 3 * rows : rows;
     size[1] = (size_t)slot->elements / rows;
-    if (slot->role == SLAD_HF_POSITION) size[0] = backbone->tokens - backbone->encoder->info.registers;
+    if (slot->role == SLAD_HF_POSITION && !backbone->form.trained)
+        size[0] = backbone->tokens - backbone->encoder->info.registers;
     return rank;
 }
 
-static slad_status place_tensor(slad_backbone *backbone, slad_store *store, const slad_hf_slot *slot,
-                                const char *prefix)
+static bool decays(slad_hf_role role)
+{
+    return role == SLAD_HF_PATCH_WEIGHT || role == SLAD_HF_QUERY_WEIGHT || role == SLAD_HF_PROJ_WEIGHT ||
+           role == SLAD_HF_FC1_WEIGHT || role == SLAD_HF_FC2_WEIGHT;
+}
+
+static slad_status place_tensor(slad_backbone *backbone, slad_store *store, const slad_hf_slot *slot)
 {
     const slad_tensor **place = place_of(backbone, slot);
+    const char *prefix = backbone->form.prefix;
+    const size_t index = slot->layer * (size_t)SLAD_HF_ROLES + slot->role;
     char name[192];
     size_t size[2];
     if (!place) return SLAD_OK;
@@ -158,13 +192,25 @@ static slad_status place_tensor(slad_backbone *backbone, slad_store *store, cons
     else
         (void)snprintf(name, sizeof name, "%s%s", prefix, slot->name);
     const unsigned rank = shape_of(size, backbone, slot);
-    return slad_store_frozen(store, place, name, SLAD_F32, rank, size, fill_tensor, backbone,
-                             slot->layer * (size_t)SLAD_HF_ROLES + slot->role);
+    if (backbone->form.trained)
+        return slad_store_trained(store, place, name, rank, size, SLAD_GROUP_ADAPTERS, decays(slot->role), fill_tensor,
+                                  backbone, index);
+    return slad_store_frozen(store, place, name, SLAD_F32, rank, size, fill_tensor, backbone, index);
+}
+
+/* What resizes a trained position table, where the grid is another. */
+static slad_status place_matrix(slad_backbone *backbone, slad_store *store)
+{
+    const size_t size[2] = {side_of(backbone), backbone->encoder->info.position_grid};
+    char name[192];
+    if (!backbone->form.trained || size[0] == size[1]) return SLAD_OK;
+    (void)snprintf(name, sizeof name, "%sembeddings.position_matrix", backbone->form.prefix);
+    return slad_store_frozen(store, &backbone->position_matrix, name, SLAD_F32, 2, size, fill_matrix, backbone, 0);
 }
 
 slad_status slad_backbone_create(slad_context *context, slad_backbone *backbone, slad_store *store,
                                  const slad_encoder *encoder, size_t image_size, slad_position_mode mode,
-                                 const char *prefix)
+                                 const slad_backbone_form *form)
 {
     slad_status status = SLAD_OK;
     const slad_encoder_info *info = &encoder->info;
@@ -177,6 +223,7 @@ slad_status slad_backbone_create(slad_context *context, slad_backbone *backbone,
                  image_size < info->patch ? info->patch : image_size - rest);
     const size_t side = image_size / info->patch;
     backbone->encoder = encoder;
+    backbone->form = *form;
     backbone->image_size = image_size;
     backbone->prefix = 1 + info->registers;
     backbone->tokens = backbone->prefix + side * side;
@@ -187,8 +234,9 @@ slad_status slad_backbone_create(slad_context *context, slad_backbone *backbone,
     for (size_t i = 0; i < count; i++) {
         slad_hf_slot slot;
         slad_hf_slot_at(&slot, config, i);
-        SLAD_TRY(place_tensor(backbone, store, &slot, prefix));
+        SLAD_TRY(place_tensor(backbone, store, &slot));
     }
+    SLAD_TRY(place_matrix(backbone, store));
 cleanup:
     if (status != SLAD_OK) slad_backbone_free(backbone);
     return status;
@@ -234,9 +282,10 @@ const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone
                                         const slad_layer_adapters *adapters, const slad_tensor **block_tokens)
 {
     const slad_encoder_info *info = &backbone->encoder->info;
-    const slad_tensor *x =
-        slad_patch_embedding(record, pixels, backbone->patch_weight, backbone->patch_bias, backbone->class_token,
-                             backbone->registers, backbone->position, info->patch);
+    const slad_tensor *matrix = backbone->position_matrix, *position = backbone->position;
+    if (matrix) position = slad_position_interpolation(record, position, matrix, matrix);
+    const slad_tensor *x = slad_patch_embedding(record, pixels, backbone->patch_weight, backbone->patch_bias,
+                                                backbone->class_token, backbone->registers, position, info->patch);
     for (size_t i = 0; i < info->layers; i++) {
         x = record_block(record, backbone, x, &backbone->blocks[i], adapters ? &adapters[i] : NULL);
         if (block_tokens) block_tokens[i] = x;

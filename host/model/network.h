@@ -6,19 +6,14 @@
 #include "model/encoder.h"
 #include "model/head.h"
 
-/* Reads values that training made, by their names in state.safetensors. */
-typedef struct slad_named_values {
-    slad_status (*read)(slad_context *context, float *destination, size_t elements, const char *name, const void *user);
-    const void *user;
-} slad_named_values;
-
 typedef struct slad_network {
     bool present;
     slad_backbone backbone;
     slad_adapter_plan plan;
     slad_layer_adapters *adapters; /* [layers], or NULL */
     slad_head head;                /* weight NULL: none */
-    slad_named_values values;      /* of frozen adapters and heads */
+    slad_named_values values;      /* of frozen adapters and heads, and of a trained encoder that is frozen now */
+    char model_prefix[32];         /* of such an encoder's names */
 } slad_network;
 
 /* Allocates the lists of adapters; the caller fills plan and lists through model/adapters.h. */

@@ -1,4 +1,5 @@
 #include "train/network_source.h"
+#include <stdio.h>
 #include <string.h>
 
 /* A tensor by its name in the state, or the encoder's own classifier. */
@@ -28,9 +29,14 @@ slad_status slad_network_source_place(slad_context *context, slad_network *netwo
 {
     slad_status status = SLAD_OK;
     const slad_encoder_info *info = slad_encoder_get_info(source->encoder);
+    slad_backbone_form form = {.prefix = name};
     network->present = true;
     network->values = (slad_named_values){read_named, source};
-    SLAD_TRY(slad_backbone_create(context, &network->backbone, store, source->encoder, image_size, mode, name));
+    if (source->state && source->adapt == SLAD_ADAPT_ALL) {
+        (void)snprintf(network->model_prefix, sizeof network->model_prefix, "%smodel.", source->prefix);
+        form = (slad_backbone_form){.prefix = network->model_prefix, .values = &network->values};
+    }
+    SLAD_TRY(slad_backbone_create(context, &network->backbone, store, source->encoder, image_size, mode, &form));
     if (source->state && source->adapt == SLAD_ADAPT_LORA) {
         SLAD_TRY(slad_adapter_plan_teacher(context, &network->plan, info, source->student, source->options));
         SLAD_TRY(slad_network_place_adapters(context, network, store));

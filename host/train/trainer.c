@@ -86,8 +86,9 @@ static slad_status place_encoder(slad_trainer *trainer, const slad_role *role)
         return slad_network_source_place(trainer->context, role->network, trainer->store, &trainer->frozen,
                                          role->model_prefix, trainer->image_size, trainer->options.position_mode, true);
     role->network->present = true;
+    const slad_backbone_form form = {.prefix = role->model_prefix, .trained = role->adapt == SLAD_ADAPT_ALL};
     return slad_backbone_create(trainer->context, &role->network->backbone, trainer->store, role->encoder,
-                                trainer->image_size, trainer->options.position_mode, role->model_prefix);
+                                trainer->image_size, trainer->options.position_mode, &form);
 }
 
 static slad_status place_adapters(slad_trainer *trainer, const slad_role *role)
