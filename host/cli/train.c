@@ -11,6 +11,8 @@ static const cli_option options[] = {
     {"init", "FILE", "safetensors of trained tensors to start from"},
     {"overwrite", NULL, "replace the run that --out already holds"},
     {"strict-data", NULL, "stop at a broken image instead of skipping it"},
+    {"cka", "on|off",
+     "similarity of teacher and student in the report, a last walk over the validation part (default: on)"},
 };
 static const size_t option_count = sizeof options / sizeof *options;
 
@@ -78,6 +80,7 @@ static slad_status set_options(cli_session *session, slad_train_options *train, 
 static int run(cli_arguments *arguments)
 {
     cli_session session;
+    const char *cka = cli_value(arguments, "cka");
     slad_run_options run_options = {
         .teacher = cli_value(arguments, "teacher"),
         .student = cli_value(arguments, "student"),
@@ -86,9 +89,11 @@ static int run(cli_arguments *arguments)
         .init = cli_value(arguments, "init"),
         .overwrite = cli_value(arguments, "overwrite") != NULL,
         .strict_data = cli_value(arguments, "strict-data") != NULL,
+        .skip_cka = cka && strcmp(cka, "off") == 0,
         .train = slad_train_options_default(),
     };
     if (arguments->positional_count) return cli_usage("train", "slad train takes options only");
+    if (cka && strcmp(cka, "on") != 0 && strcmp(cka, "off") != 0) return cli_usage("train", "--cka takes on or off");
     int code = cli_session_open(&session, arguments);
     if (code == SLAD_OK) code = (int)set_options(&session, &run_options.train, arguments);
     if (code == SLAD_OK) code = (int)slad_train_options_check(session.context, &run_options.train);

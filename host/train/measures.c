@@ -15,8 +15,7 @@ void slad_evaluation_free(slad_evaluation *evaluation)
     *evaluation = (slad_evaluation){0};
 }
 
-/* The first largest class; for a row with a NaN a class other than the label. */
-static size_t predicted_class(const float *logits, size_t classes, size_t label)
+size_t slad_predicted_class(const float *logits, size_t classes, size_t label)
 {
     size_t best = 0;
     for (size_t c = 0; c < classes; c++) {
@@ -33,7 +32,7 @@ void slad_evaluation_add(slad_evaluation *evaluation, const float *logits, const
     for (size_t i = 0; i < count; i++) {
         if (weights[i] == 0.0f) continue;
         const size_t label = (size_t)labels[i];
-        evaluation->confusion[label * classes + predicted_class(logits + i * classes, classes, label)]++;
+        evaluation->confusion[label * classes + slad_predicted_class(logits + i * classes, classes, label)]++;
         evaluation->images++;
     }
 }

@@ -12,6 +12,8 @@ slad_status slad_evaluation_start(slad_context *context, slad_evaluation *evalua
  * label). */
 void slad_evaluation_add(slad_evaluation *evaluation, const float *logits, const int32_t *labels, const float *weights,
                          size_t count);
+/* The first largest class of a row of logits; for one with a NaN a class other than the label. */
+size_t slad_predicted_class(const float *logits, size_t classes, size_t label);
 /* Computes top1 and mean_per_class (over the classes that occur) from the confusion matrix. */
 void slad_evaluation_end(slad_evaluation *evaluation);
 

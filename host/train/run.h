@@ -4,6 +4,7 @@
 
 #include "data/loader.h"
 #include "train/measures.h"
+#include "train/predicted.h"
 #include "train/trainer.h"
 
 /* Preprocessing for a model folder at an image size (0: the folder's own crop size, which is then stored in
@@ -12,9 +13,10 @@
 slad_status slad_run_preprocess(slad_context *context, slad_preprocess *preprocess, size_t *image_size,
                                 const char *model_folder, const slad_dataset *dataset);
 
-/* Evaluates both models of a trainer over the loader's split, each image once. */
+/* Evaluates both models of a trainer over the loader's split, each image once. predicted: NULL, or what receives the
+ * prediction of each image; the caller frees it. */
 slad_status slad_trainer_evaluate(slad_trainer *trainer, slad_evaluation *student, slad_evaluation *teacher,
-                                  slad_loader *loader, size_t images);
+                                  slad_predicted *predicted, slad_loader *loader, size_t images);
 
 /* {"event": "eval", "step", "epoch", "images", "student": {..}, "teacher": {..}}; event and step only if step >= 0. */
 slad_status slad_run_eval_json(slad_context *context, cJSON **json, const slad_evaluation *student,

@@ -47,7 +47,7 @@ cleanup:
 }
 
 slad_status slad_trainer_evaluate(slad_trainer *trainer, slad_evaluation *student, slad_evaluation *teacher,
-                                  slad_loader *loader, size_t images)
+                                  slad_predicted *predicted, slad_loader *loader, size_t images)
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
@@ -55,15 +55,19 @@ slad_status slad_trainer_evaluate(slad_trainer *trainer, slad_evaluation *studen
     const size_t rows = trainer->options.batch, batches = slad_loader_batches(loader);
     slad_progress progress = {"evaluating", 0, images, -1, -1, -1, -1, -1};
     *student = *teacher = (slad_evaluation){0};
+    if (predicted) *predicted = (slad_predicted){0};
     SLAD_TRY(slad_evaluation_start(context, student, trainer->classes));
     if (trainer->teacher.present) SLAD_TRY(slad_evaluation_start(context, teacher, trainer->classes));
     SLAD_TRY(slad_allocate(context, &logits.student, rows * trainer->classes, sizeof(float), "logits"));
     SLAD_TRY(slad_allocate(context, &logits.teacher, rows * trainer->classes, sizeof(float), "logits"));
+    if (predicted) SLAD_TRY(slad_predicted_start(context, predicted, images, student->present, teacher->present));
     SLAD_TRY(slad_loader_seek(loader, 0, 0));
     for (size_t b = 0; b < batches; b++) {
         const slad_batch *batch;
         SLAD_TRY(slad_loader_next(loader, &batch));
         status = evaluate_batch(trainer, student, teacher, batch, &logits);
+        if (status == SLAD_OK && predicted)
+            slad_predicted_add(predicted, batch, logits.student, logits.teacher, trainer->classes);
         progress.done += batch->count;
         slad_loader_release(loader, batch);
         SLAD_TRY(status);

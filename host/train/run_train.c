@@ -5,6 +5,7 @@
 #include "base/threads.h"
 #include "io/metrics.h"
 #include "slad/export.h"
+#include "train/report.h"
 #include "train/run.h"
 #include "train/run_config.h"
 #include <math.h>
@@ -28,11 +29,13 @@ typedef struct slad_run {
     bool evaluated;
     const slad_batch *held; /* of the step in flight */
     size_t held_images;
-    bool learnt; /* from at least one image that was not broken */
+    bool learnt;     /* from at least one image that was not broken */
+    bool reportable; /* the folder is this run's */
 } slad_run;
 
-static const char *const run_files[] = {"config.json", "metrics.jsonl",   "state.safetensors", "optimizer.safetensors",
-                                        "student",     "student-adapter", "teacher-adapter",   "report.html"};
+static const char *const run_files[] = {
+    "config.json",     "metrics.jsonl",   "state.safetensors", "optimizer.safetensors", "student",
+    "student-adapter", "teacher-adapter", "report.html",       SLAD_PREDICTED_FILE,     "summary.json"};
 
 /* Whether path is folder, or lies below it; both absolute. */
 static bool lies_in(const char *path, const char *folder)
@@ -208,6 +211,7 @@ static slad_status open_trainer(slad_run *run, slad_device *device)
     SLAD_TRY(slad_run_config_write(context, options->out, options, run->trainer, run->dataset));
     SLAD_TRY(slad_path_join(context, &path, options->out, "metrics.jsonl"));
     SLAD_TRY(slad_metrics_open(context, &run->metrics, path, true));
+    run->reportable = true;
     SLAD_TRY(slad_metrics_add_events(context, run->metrics, options->out, 0));
     slad_log(context, SLAD_LOG_INFO, "Training %zu values for %llu steps of %u images, on %s",
              slad_trainer_parameter_count(run->trainer), (unsigned long long)run->total_steps, options->train.batch,
@@ -288,9 +292,10 @@ static slad_status evaluate(slad_run *run, uint64_t steps_done)
 {
     slad_status status = SLAD_OK;
     slad_evaluation student = {0}, teacher = {0};
+    slad_predicted predicted = {0};
     cJSON *json = NULL;
     if (!run->validation) return SLAD_OK;
-    SLAD_TRY(slad_trainer_evaluate(run->trainer, &student, &teacher, run->validation,
+    SLAD_TRY(slad_trainer_evaluate(run->trainer, &student, &teacher, &predicted, run->validation,
                                    slad_dataset_count(run->dataset, SLAD_SPLIT_VALIDATION)));
     student.measure = teacher.measure = slad_dataset_measure(run->dataset);
     run->accuracy = student.top1;
@@ -298,6 +303,8 @@ static slad_status evaluate(slad_run *run, uint64_t steps_done)
     const int64_t epoch = (int64_t)((steps_done + run->steps_per_epoch - 1) / run->steps_per_epoch) - 1;
     SLAD_TRY(slad_run_eval_json(run->context, &json, &student, &teacher, (int64_t)steps_done - 1, epoch));
     SLAD_TRY(slad_metrics_write(run->context, run->metrics, json));
+    slad_predicted_describe(&predicted, run->dataset, SLAD_SPLIT_VALIDATION);
+    SLAD_TRY(slad_predicted_write(run->context, &predicted, run->options->out));
     if (teacher.present)
         slad_log(run->context, SLAD_LOG_INFO, "Epoch %lld: student top-1 %.2f %%, teacher top-1 %.2f %% of %llu images",
                  (long long)epoch, 100 * student.top1, 100 * teacher.top1, (unsigned long long)student.images);
@@ -308,6 +315,7 @@ cleanup:
     cJSON_Delete(json);
     slad_evaluation_free(&student);
     slad_evaluation_free(&teacher);
+    slad_predicted_free(&predicted);
     run->last_report = slad_clock_seconds();
     return status;
 }
@@ -417,8 +425,15 @@ slad_status slad_run_train(slad_context *context, slad_device *device, const sla
     SLAD_TRY(open_loaders(&run));
     SLAD_TRY(open_trainer(&run, device));
     SLAD_TRY(train(&run));
-    slad_log(context, SLAD_LOG_INFO, "Done: the merged student is in %s/student", options->out);
 cleanup:
     close_run(&run);
+    if (run.reportable && (status == SLAD_OK || values_survive(status))) {
+        const bool measured = status == SLAD_OK && !options->skip_cka;
+        const slad_status reported = slad_report_write(context, measured ? device : NULL, options->out, status);
+        if (status == SLAD_OK) status = reported;
+    }
+    if (status == SLAD_OK)
+        slad_log(context, SLAD_LOG_INFO, "Done: the merged student is in %s/student, a report in %s/report.html",
+                 options->out, options->out);
     return status;
 }

@@ -260,7 +260,8 @@ typedef struct slad_run_options {
     const char *teacher_adapter, *student_adapter; /* PEFT folders whose adapters training starts from, or NULL */
     const char *unlabelled;                        /* images that count in the KL only, or NULL */
     bool overwrite, strict_data;
-    bool resume; /* go on from the last checkpoint of `out` */
+    bool resume;   /* go on from the last checkpoint of `out` */
+    bool skip_cka; /* leave CKA out of the report of a run with a teacher; it costs a walk over the validation images */
     slad_train_options train;
 } slad_run_options;
 /* Errors: all of the above; SLAD_ERROR_USAGE when `out` exists without overwrite; SLAD_ERROR_INTERRUPTED after the
