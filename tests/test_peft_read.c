@@ -1,6 +1,7 @@
 /* Reading folders of PEFT: what slad writes, the names of hub and timm, patterns and rsLoRA, and what is refused.
  * tests/oracle/check_peft.py has slad read folders that peft itself wrote. */
 #include "formula.h"
+#include "tiny_model.h"
 
 #include "base/pattern.h"
 #include "io/peft.h"
@@ -341,6 +342,98 @@ static void test_base(void **state)
     made_free(&list);
 }
 
+/* A folder of PEFT stands for its base model with the adapters merged in, in every program and for every form. */
+static void test_adapted_model(void **state)
+{
+    enum { HIDDEN = 8, MLP = 32 };
+    scratch *own = *state;
+    tiny model = tiny_default();
+    made list = {0};
+    slad_hf_model *base = NULL, *adapted = NULL;
+    float before[MLP * HIDDEN], after[MLP * HIDDEN];
+    write_config(own, &model);
+    write_tensors(own, &model);
+    made_add_pair(&list, "blocks.0.attn.qkv", 2, HIDDEN, 3 * HIDDEN);
+    made_add_pair(&list, "encoder.layer.1.attention.attention.query", 2, HIDDEN, HIDDEN);
+    made_add_pair(&list, "encoder.layer.1.mlp.fc2", 2, MLP, HIDDEN);
+    made_add(&list, "classifier.weight", 5, 2 * HIDDEN);
+    made_add(&list, "classifier.bias", 5, 0);
+    made_write(own, &list, "\"r\": 2, \"lora_alpha\": 3, \"base_model_name_or_path\": \".\"");
+    assert_int_equal(slad_hf_open(own->context, &base, own->folder), SLAD_OK);
+    if (slad_hf_open(own->context, &adapted, scratch_path(own, "peft")) != SLAD_OK)
+        fail_msg("%s", slad_context_message(own->context));
+    assert_int_equal(slad_hf_config_of(adapted)->classes, 5);
+    assert_string_equal(slad_hf_class_name(adapted, 4), "4");
+    static const struct {
+        const char *name;
+        size_t rows, columns, entry, from_row;
+    } rows[] = {
+        {"encoder.layer.0.attention.attention.query.weight", HIDDEN, HIDDEN, 0, 0},
+        {"encoder.layer.0.attention.attention.value.weight", HIDDEN, HIDDEN, 0, 2 * HIDDEN},
+        {"encoder.layer.1.attention.attention.query.weight", HIDDEN, HIDDEN, 2, 0},
+        {"encoder.layer.1.mlp.fc2.weight", HIDDEN, MLP, 4, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const float *a = list.values[rows[i].entry], *b = list.values[rows[i].entry + 1] + rows[i].from_row * 2;
+        assert_int_equal(slad_hf_read(own->context, before, base, rows[i].name), SLAD_OK);
+        assert_int_equal(slad_hf_read(own->context, after, adapted, rows[i].name), SLAD_OK);
+        for (size_t row = 0; row < rows[i].rows; row++)
+            for (size_t column = 0; column < rows[i].columns; column++) {
+                const size_t at = row * rows[i].columns + column;
+                const double delta = 1.5 * ((double)b[2 * row] * (double)a[column] +
+                                            (double)b[2 * row + 1] * (double)a[rows[i].columns + column]);
+                assert_true(fabs((double)before[at] + delta - (double)after[at]) < 1e-6);
+            }
+    }
+    assert_int_equal(slad_hf_read(own->context, before, base, "encoder.layer.1.mlp.fc1.weight"), SLAD_OK);
+    assert_int_equal(slad_hf_read(own->context, after, adapted, "encoder.layer.1.mlp.fc1.weight"), SLAD_OK);
+    assert_memory_equal(before, after, sizeof before);
+    assert_int_equal(slad_hf_read(own->context, after, adapted, "classifier.bias"), SLAD_OK);
+    assert_memory_equal(after, list.values[7], 5 * sizeof *after);
+    slad_hf_close(adapted);
+    slad_hf_close(base);
+    made_free(&list);
+}
+
+/* Adapters of another model, and of themselves. */
+static void test_adapted_wrong_model(void **state)
+{
+    static const struct {
+        const char *module;
+        uint64_t inputs, outputs;
+        const char *message;
+    } rows[] = {
+        {"blocks.2.attn.qkv", 8, 24, "2 layers"},
+        {"blocks.0.attn.qkv", 8, 8, "[8, 8]"},
+        {"blocks.0.mlp.fc1", 9, 32, "[32, 9]"},
+        {"encoder.layer.0.mlp.gate_proj", 8, 32, "not there"},
+    };
+    scratch *own = *state;
+    const tiny model = tiny_default();
+    slad_hf_model *adapted = NULL;
+    write_config(own, &model);
+    write_tensors(own, &model);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        made list = {0};
+        made_add_pair(&list, rows[i].module, 8, rows[i].inputs, rows[i].outputs);
+        made_write(own, &list, "\"base_model_name_or_path\": \".\"");
+        assert_int_equal(slad_hf_open(own->context, &adapted, scratch_path(own, "peft")), SLAD_ERROR_DATA);
+        assert_message(own, rows[i].message);
+        made_free(&list);
+    }
+    made list = {0};
+    made_add_pair(&list, "blocks.0.attn.qkv", 8, 8, 24);
+    made_add(&list, "classifier.weight", 5, 8);
+    made_add(&list, "classifier.bias", 5, 0);
+    made_write(own, &list, "\"base_model_name_or_path\": \".\"");
+    assert_int_equal(slad_hf_open(own->context, &adapted, scratch_path(own, "peft")), SLAD_ERROR_DATA);
+    assert_message(own, "8 features");
+    made_write(own, &list, "\"base_model_name_or_path\": \"peft\"");
+    assert_int_equal(slad_hf_open(own->context, &adapted, scratch_path(own, "peft")), SLAD_ERROR_DATA);
+    assert_message(own, "an adapter itself");
+    made_free(&list);
+}
+
 /* With each allocation made to fail in turn. */
 static void test_no_memory(void **state)
 {
@@ -371,7 +464,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_SCRATCH(test_round_trip), WITH_SCRATCH(test_names),          WITH_SCRATCH(test_scales),
         WITH_SCRATCH(test_patterns),   WITH_SCRATCH(test_refused_fields), WITH_SCRATCH(test_refused_tensors),
-        WITH_SCRATCH(test_base),       WITH_SCRATCH(test_no_memory),
+        WITH_SCRATCH(test_base),       WITH_SCRATCH(test_adapted_model),  WITH_SCRATCH(test_adapted_wrong_model),
+        WITH_SCRATCH(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,7 +48,7 @@ static int run(cli_arguments *arguments)
     slad_run_export_options export = {.out = cli_value(arguments, "out")};
     unsigned written = 0;
     if (arguments->positional_count != 1 || !export.out)
-        return cli_usage("export", "slad export needs one RUN (or, with --what onnx, MODEL) and --out DIR");
+        return cli_usage("export", "slad export needs one RUN (or, with --what, MODEL) and --out DIR");
     if (!read_parts(&export.parts, arguments))
         return cli_usage("export", "--what takes student, student-adapter, teacher-adapter or onnx");
     export.run = arguments->positional[0];
@@ -68,11 +68,12 @@ int cli_export(int argc, char **argv)
     else if (arguments.help) {
         printf(
             "usage: slad export RUN --out DIR [--what PART]... [options]\n"
-            "       slad export MODEL --out DIR --what onnx\n\n"
+            "       slad export MODEL --out DIR --what student|onnx\n\n"
             "Writes what a run trained: DIR/student, the merged student, for transformers; DIR/student-adapter and\n"
             "DIR/teacher-adapter, adapters with their classifier, for PEFT; where asked for, DIR/onnx, the merged\n"
             "student as model.onnx, for onnxruntime and others. From the files of the run and the models that it was\n"
-            "made from; no device is used.\n\n");
+            "made from; no device is used. MODEL is a Hugging Face or PEFT folder, or a model's file, with a "
+            "classifier.\n\n");
         cli_print_options(options, option_count);
         cli_print_common_options();
     } else

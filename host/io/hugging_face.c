@@ -223,11 +223,14 @@ slad_status slad_hf_open(slad_context *context, slad_hf_model **out, const char 
     slad_status status = SLAD_OK;
     slad_hf_model *model = NULL;
     const slad_path_kind kind = slad_path_look(path);
+    bool is_peft = false;
     *out = NULL;
     SLAD_FAIL_IF(kind != SLAD_PATH_DIRECTORY && kind != SLAD_PATH_FILE, SLAD_ERROR_DATA,
                  "%s: is not a folder, and no file; give the folder with config.json and %s of a model, or a "
                  "safetensors file in the naming of facebookresearch/dinov2 or timm",
                  path, whole_name);
+    SLAD_TRY(slad_peft_look(context, &is_peft, path));
+    if (is_peft) return slad_hf_open_adapted(context, out, path);
     SLAD_TRY(slad_allocate(context, &model, 1, sizeof *model, "a model"));
     SLAD_TRY(slad_duplicate(context, &model->folder, path));
     SLAD_TRY(kind == SLAD_PATH_FILE ? open_single(context, model, path) : open_folder(context, model));
@@ -245,6 +248,7 @@ void slad_hf_close(slad_hf_model *model)
         slad_safetensors_close(model->files[i]);
         slad_release(model->file_names[i]);
     }
+    slad_peft_close(model->adapter);
     slad_release((void *)model->files);
     slad_release((void *)model->file_names);
     slad_release((void *)model->class_names);
@@ -295,6 +299,12 @@ cleanup:
 }
 
 slad_status slad_hf_read(slad_context *context, float *destination, const slad_hf_model *model, const char *name)
+{
+    return model->adapter ? slad_hf_read_adapted(context, destination, model, name)
+                          : slad_hf_read_base(context, destination, model, name);
+}
+
+slad_status slad_hf_read_base(slad_context *context, float *destination, const slad_hf_model *model, const char *name)
 {
     slad_status status = SLAD_OK;
     slad_safetensors *file = NULL;

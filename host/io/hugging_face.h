@@ -41,13 +41,15 @@ typedef struct slad_hf_model slad_hf_model;
 
 /* Opens a folder, or a single safetensors file, or a folder that holds just such a file, and checks the configuration
  * and that every tensor of the encoder is there with the right shape and a type that can be read (F32, F16, BF16, also
- * mixed). Values are read later, by slad_hf_read. Errors: SLAD_ERROR_DATA; a contradiction names the field of
- * config.json and the tensor, of a single file the file and the tensor. */
+ * mixed). Values are read later, by slad_hf_read. A folder of PEFT (io/peft.h) stands for its base model with the
+ * adapters merged in, and with its classifier if it has one. Errors: SLAD_ERROR_DATA; a contradiction names the field
+ * of config.json and the tensor, of a single file the file and the tensor. */
 slad_status slad_hf_open(slad_context *context, slad_hf_model **model, const char *path);
 /* NULL is allowed. */
 void slad_hf_close(slad_hf_model *model);
 const slad_hf_config *slad_hf_config_of(const slad_hf_model *model);
-/* The path that was given, of a folder or a single file. */
+/* The path that was given, of a folder or a single file; of a folder of PEFT that does not say how images are prepared,
+ * that of its base model. */
 const char *slad_hf_folder(const slad_hf_model *model);
 /* The name of a class in 0 .. classes-1: from id2label, else the number in decimal. Owned by the model. */
 const char *slad_hf_class_name(const slad_hf_model *model, uint32_t class_index);

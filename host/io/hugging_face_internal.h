@@ -3,6 +3,7 @@
 #define SLAD_IO_HUGGING_FACE_INTERNAL_H
 
 #include "io/hugging_face.h"
+#include "io/peft.h"
 #include <cjson/cJSON.h>
 
 /* The field of config.json that slad_hf_student.position_mode speaks of. */
@@ -21,7 +22,9 @@ struct slad_hf_model {
     size_t file_count;
     cJSON *index; /* model.safetensors.index.json, NULL if there is one file only */
 
-    const char **class_names; /* [config.classes], pointing into json or number_names */
+    slad_peft *adapter; /* merged into whatever is read; NULL: none */
+
+    const char **class_names; /* [config.classes], pointing into json, adapter or number_names */
     char *number_names;
 };
 
@@ -65,5 +68,12 @@ uint32_t slad_hf_gated_size(uint32_t mlp_size);
 /* What transformers does for the type, and the name of a mode as --pos-embed calls it. */
 slad_position_mode slad_hf_transformers_mode(slad_hf_type type);
 const char *slad_hf_mode_name(slad_position_mode mode);
+
+/* slad_hf_open of a folder of PEFT: its base model with the adapters merged in as its tensors are read. */
+slad_status slad_hf_open_adapted(slad_context *context, slad_hf_model **model, const char *folder);
+/* slad_hf_read of such a model, and of any model as it is on disk. */
+slad_status slad_hf_read_adapted(slad_context *context, float *destination, const slad_hf_model *model,
+                                 const char *name);
+slad_status slad_hf_read_base(slad_context *context, float *destination, const slad_hf_model *model, const char *name);
 
 #endif

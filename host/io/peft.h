@@ -54,8 +54,8 @@ typedef struct slad_peft {
     char **class_names;       /* [classes], as slad_peft_write keeps them; or NULL */
 } slad_peft;
 
-/* Whether a folder holds adapter_config.json and no config.json. */
-bool slad_peft_is_folder(slad_context *context, const char *folder);
+/* *is_peft: whether a folder holds adapter_config.json and no config.json. Errors: SLAD_ERROR_OUT_OF_MEMORY. */
+slad_status slad_peft_look(slad_context *context, bool *is_peft, const char *folder);
 
 /* Reads a folder that peft wrote: plain LoRA with rsLoRA and patterns, F32, F16 or BF16, layers under the names that
  * Hugging Face (before and since transformers 5), hub and timm models give them. What would make the model another
@@ -68,6 +68,9 @@ void slad_peft_close(slad_peft *peft);
  * which the adapter's folder lies, or in the working folder. Owned by the caller. Errors: SLAD_ERROR_DATA when there is
  * no such path. */
 slad_status slad_peft_base(slad_context *context, char **path, const slad_peft *peft);
+
+/* Whether all of it fits a model: layers, sizes, the features of the classifier. Errors: SLAD_ERROR_DATA. */
+slad_status slad_peft_check(slad_context *context, const slad_peft *peft, const slad_hf_model *model);
 
 /* The target whose weight a tensor of a model is; false for what cannot be adapted. */
 bool slad_peft_target_of(slad_peft_target *target, slad_hf_role role);

@@ -30,17 +30,22 @@ static bool ends_with(const char *text, const char *end)
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
-bool slad_peft_is_folder(slad_context *context, const char *folder)
+slad_status slad_peft_look(slad_context *context, bool *is_peft, const char *folder)
 {
     static const char *const names[2] = {"adapter_config.json", "config.json"};
+    slad_status status = SLAD_OK;
     bool there[2] = {false, false};
+    char *path = NULL;
     for (int i = 0; i < 2; i++) {
-        char *path = NULL;
-        if (slad_path_join(context, &path, folder, names[i]) == SLAD_OK)
-            there[i] = slad_path_look(path) == SLAD_PATH_FILE;
+        SLAD_TRY(slad_path_join(context, &path, folder, names[i]));
+        there[i] = slad_path_look(path) == SLAD_PATH_FILE;
         slad_release(path);
+        path = NULL;
     }
-    return there[0] && !there[1];
+cleanup:
+    *is_peft = there[0] && !there[1];
+    slad_release(path);
+    return status;
 }
 
 /* Reads a tensor of a number of dimensions that has elements. */

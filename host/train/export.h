@@ -41,8 +41,10 @@ typedef struct slad_export_onnx {
     void *user;
 } slad_export_onnx;
 slad_status slad_export_onnx_write(slad_context *context, const char *folder, const slad_export_onnx *model);
-/* The same of a model as it is on disk, for the crop size of its preprocessor_config.json. */
-slad_status slad_export_onnx_model(slad_context *context, const char *folder, const char *path);
+/* Writes a model with a classifier that no run made: SLAD_EXPORT_STUDENT, as a Hugging Face folder, or
+ * SLAD_EXPORT_ONNX, for the crop size of its preprocessor_config.json. Adapters of PEFT on top of it are merged in. */
+slad_status slad_export_model_write(slad_context *context, const char *folder, slad_export_part part,
+                                    slad_encoder *encoder);
 
 /* Writes one part to a folder. class_names [classes] is needed for the student and its
  * ONNX file. */

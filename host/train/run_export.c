@@ -184,11 +184,17 @@ static slad_status export_model(slad_export *export)
     slad_context *context = export->context;
     slad_status status = SLAD_OK;
     char *path = NULL;
-    export->parts = SLAD_EXPORT_ONNX;
+    export->parts = export->options->parts;
     SLAD_TRY(check_places(export));
     SLAD_TRY(prepare_folder(context, export->options->out));
-    SLAD_TRY(slad_path_join(context, &path, export->options->out, "onnx"));
-    status = slad_export_onnx_model(context, path, export->options->run);
+    SLAD_TRY(slad_encoder_open(context, &export->student, export->options->run));
+    for (unsigned i = 0; status == SLAD_OK && i < SLAD_EXPORT_PARTS; i++) {
+        if (!(export->parts & 1u << i)) continue;
+        slad_release(path);
+        path = NULL;
+        SLAD_TRY(slad_path_join(context, &path, export->options->out, slad_export_part_name(i)));
+        status = slad_export_model_write(context, path, (slad_export_part)(1u << i), export->student);
+    }
     if (status != SLAD_OK) remove_parts(export);
 cleanup:
     slad_release(path);
@@ -200,6 +206,7 @@ slad_status slad_run_export(slad_context *context, unsigned *written, const slad
     slad_status status = SLAD_OK;
     slad_export export = {.context = context, .options = options};
     const bool is_run = slad_path_is_run(context, options->run);
+    enum { of_models = SLAD_EXPORT_STUDENT | SLAD_EXPORT_ONNX };
     SLAD_FAIL_IF(options->out[0] == '\0', SLAD_ERROR_USAGE, "--out is empty; name a folder");
     SLAD_FAIL_IF(
         !is_run && options->parts != SLAD_EXPORT_ONNX, SLAD_ERROR_DATA,
@@ -208,7 +215,7 @@ slad_status slad_run_export(slad_context *context, unsigned *written, const slad
         options->run);
     SLAD_TRY(is_run ? export_run(&export) : export_model(&export));
     if (written) *written = export.parts;
-    slad_log(context, SLAD_LOG_INFO, "Done: %s of %s is in %s", is_run ? "what was trained" : "the ONNX file",
+    slad_log(context, SLAD_LOG_INFO, "Done: %s of %s is in %s", is_run ? "what was trained" : "what was asked for",
              options->run, options->out);
 cleanup:
     close_export(&export);

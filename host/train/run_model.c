@@ -32,11 +32,9 @@ slad_status slad_run_model_open(slad_context *context, slad_run_model *model, co
     SLAD_FAIL_IF(slad_path_look(path) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
                  "%s is no folder and no file; give a run of slad train, a model's folder, or its single file", path);
     model->is_run = slad_path_is_run(context, path);
-    if (model->is_run)
-        SLAD_TRY(open_run(context, model, path, want_teacher));
-    else
-        SLAD_TRY(slad_duplicate(context, &model->student_folder, path));
-    SLAD_TRY(slad_encoder_open(context, &model->student, model->student_folder));
+    if (model->is_run) SLAD_TRY(open_run(context, model, path, want_teacher));
+    SLAD_TRY(slad_encoder_open(context, &model->student, model->is_run ? model->student_folder : path));
+    if (!model->is_run) SLAD_TRY(slad_duplicate(context, &model->student_folder, slad_encoder_path(model->student)));
 cleanup:
     if (status != SLAD_OK) slad_run_model_close(model);
     return status;

@@ -29,7 +29,8 @@ SLAD_API unsigned slad_export_parts_of(const slad_train_options *options);
 SLAD_API slad_status slad_trainer_export(slad_trainer *trainer, const char *folder, const char *const *class_names);
 
 typedef struct slad_run_export_options {
-    const char *run, *out; /* folders; for SLAD_EXPORT_ONNX alone `run` may be a model with a classifier */
+    const char *run, *out; /* folders; of a model with a classifier, or adapters of PEFT with
+                              theirs, there are SLAD_EXPORT_STUDENT and SLAD_EXPORT_ONNX */
     unsigned parts;        /* or-ed; 0: all of slad_export_parts_of */
 } slad_run_export_options;
 

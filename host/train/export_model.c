@@ -1,4 +1,4 @@
-/* The merged student, or a model as it is, for applications that run ONNX. */
+/* A model as it is on disk, or with adapters of PEFT merged in, and any model for applications that run ONNX. */
 #include "base/files.h"
 #include "base/memory.h"
 #include "data/preprocess.h"
@@ -43,16 +43,34 @@ cleanup:
     return status;
 }
 
-slad_status slad_export_onnx_model(slad_context *context, const char *folder, const char *path)
+static slad_status write_student(slad_context *context, const char *folder, const slad_export_onnx *model,
+                                 const slad_preprocess *preprocess)
 {
     slad_status status = SLAD_OK;
-    slad_encoder *encoder = NULL;
+    char *path = NULL;
+    const slad_hf_student student = {.source = model->encoder->files,
+                                     .class_names = model->class_names,
+                                     .class_count = (uint32_t)model->classes,
+                                     .user = model->user,
+                                     .fill = model->fill};
+    SLAD_TRY(slad_hf_write_student(context, folder, &student));
+    SLAD_TRY(slad_path_join(context, &path, folder, "preprocessor_config.json"));
+    SLAD_TRY(slad_preprocess_write(context, preprocess, path));
+cleanup:
+    slad_release(path);
+    return status;
+}
+
+slad_status slad_export_model_write(slad_context *context, const char *folder, slad_export_part part,
+                                    slad_encoder *encoder)
+{
+    slad_status status = SLAD_OK;
+    const char *path = slad_encoder_path(encoder);
     slad_preprocess preprocess;
     const char **names = NULL;
-    SLAD_TRY(slad_encoder_open(context, &encoder, path));
     const size_t classes = slad_encoder_get_info(encoder)->classes;
     SLAD_FAIL_IF(classes == 0, SLAD_ERROR_DATA, "%s has no classifier; give a run, or a model with one", path);
-    SLAD_TRY(slad_preprocess_read(context, &preprocess, slad_encoder_path(encoder)));
+    SLAD_TRY(slad_preprocess_read(context, &preprocess, path));
     SLAD_FAIL_IF(preprocess.crop_height != preprocess.crop_width, SLAD_ERROR_DATA,
                  "%s crops to %zu x %zu; this version takes square images only", path, preprocess.crop_height,
                  preprocess.crop_width);
@@ -65,9 +83,9 @@ slad_status slad_export_onnx_model(slad_context *context, const char *folder, co
                                     .class_names = names,
                                     .fill = fill_model,
                                     .user = encoder};
-    SLAD_TRY(slad_export_onnx_write(context, folder, &model));
+    SLAD_TRY(part == SLAD_EXPORT_ONNX ? slad_export_onnx_write(context, folder, &model)
+                                      : write_student(context, folder, &model, &preprocess));
 cleanup:
     slad_release((void *)names);
-    slad_encoder_free(encoder);
     return status;
 }
