@@ -155,11 +155,38 @@ static void test_mixed_batches_must_fit(void **state)
     }
 }
 
+/* A batch without labels trains by the KL alone, as without the task losses. */
+static void test_batches_without_labels(void **state)
+{
+    float none[JOINT_BATCH] = {0};
+    double after[2] = {0};
+    for (int alphas = 0; alphas < 2; alphas++) {
+        joint test;
+        slad_step_report report;
+        bool has_report;
+        slad_train_options options = joint_options(SLAD_METHOD_SLAD);
+        if (alphas) options.alpha_student = options.alpha_teacher = 0;
+        joint_open(&test, *state, options);
+        slad_batch batch = joint_batch(&test, 0);
+        if (!alphas) batch.task_weights = none;
+        assert_int_equal(slad_trainer_step(test.trainer, &batch, NULL, NULL), SLAD_OK);
+        assert_int_equal(slad_trainer_step(test.trainer, &batch, &report, &has_report), SLAD_OK);
+        assert_true(has_report && report.gradient_norm > 0);
+        if (!alphas) assert_true(report.loss_student == 0 && report.loss_teacher == 0 && report.accuracy == 0);
+        assert_true(report.loss == report.loss_kl);
+        assert_int_equal(slad_trainer_finish(test.trainer, &report, &has_report), SLAD_OK);
+        after[alphas] = report.loss_kl;
+        joint_close(&test);
+    }
+    assert_true(after[0] == after[1] && after[0] > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_case, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_mixed_batches_must_fit, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_batches_without_labels, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

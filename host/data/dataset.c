@@ -33,19 +33,33 @@ void slad_dataset_free(slad_dataset *dataset)
     if (!dataset) return;
     part_free(&dataset->parts[SLAD_SPLIT_TRAIN]);
     part_free(&dataset->parts[SLAD_SPLIT_VALIDATION]);
+    part_free(&dataset->unlabelled);
+    slad_release(dataset->unlabelled_root);
     for (size_t i = 0; dataset->classes && i < dataset->class_count; i++) slad_release(dataset->classes[i]);
     slad_release((void *)dataset->classes);
     slad_release(dataset->root);
     slad_release(dataset);
 }
 
+/* The part that an image of a split stands in, and its index and root there. */
+static const slad_dataset_part *find_part(const slad_dataset *dataset, slad_split split, size_t *index,
+                                          const char **root)
+{
+    const slad_dataset_part *part = &dataset->parts[split];
+    *root = dataset->root;
+    if (split != SLAD_SPLIT_TRAIN || *index < part->count) return part;
+    *index -= part->count;
+    *root = dataset->unlabelled_root;
+    return &dataset->unlabelled;
+}
+
 /* The path of an image file, owned by the caller. */
-static slad_status full_path(slad_context *context, char **path, const slad_dataset *dataset, slad_split split,
+static slad_status full_path(slad_context *context, char **path, const slad_dataset_part *part, const char *root,
                              size_t index)
 {
-    const char *relative = dataset->parts[split].paths[index];
+    const char *relative = part->paths[index];
     if (relative[0] == '/') return slad_duplicate(context, path, relative);
-    return slad_path_join(context, path, dataset->root, relative);
+    return slad_path_join(context, path, root, relative);
 }
 
 /* Bytes of a file, 0 if it cannot be opened: the loader will say why. */
@@ -58,11 +72,10 @@ static uint64_t file_size(const char *path)
     return size;
 }
 
-slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, slad_split split, const char *path,
-                                  int32_t label)
+slad_status slad_dataset_part_add_file(slad_context *context, slad_dataset_part *part, const char *root,
+                                       const char *path, int32_t label)
 {
     slad_status status = SLAD_OK;
-    slad_dataset_part *part = &dataset->parts[split];
     char *full = NULL;
     const size_t i = part->count, needed = i + 1;
     SLAD_TRY(slad_grow(context, &part->paths, &part->path_capacity, needed, sizeof *part->paths, "image paths"));
@@ -71,11 +84,17 @@ slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, 
     SLAD_TRY(slad_duplicate(context, &part->paths[i], path));
     part->count++;
     part->labels[i] = label;
-    SLAD_TRY(full_path(context, &full, dataset, split, i));
+    SLAD_TRY(full_path(context, &full, part, root, i));
     part->sizes[i] = file_size(full);
 cleanup:
     slad_release(full);
     return status;
+}
+
+slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, slad_split split, const char *path,
+                                  int32_t label)
+{
+    return slad_dataset_part_add_file(context, &dataset->parts[split], dataset->root, path, label);
 }
 
 static int compare_names(const void *left, const void *right)
@@ -203,7 +222,7 @@ static uint64_t hash_part(uint64_t hash, const slad_dataset *dataset, const slad
     const uint64_t sizes[3] = {part->count, dataset->height, dataset->width};
     hash = slad_hash_bytes(hash, sizes, sizeof sizes);
     if (part->count == 0) return hash;
-    hash = slad_hash_bytes(hash, part->labels, part->count * sizeof *part->labels);
+    if (part->labels) hash = slad_hash_bytes(hash, part->labels, part->count * sizeof *part->labels);
     for (size_t i = 0; part->paths && i < part->count; i++) {
         hash = slad_hash_text(hash, part->paths[i]);
         hash = slad_hash_bytes(hash, &part->sizes[i], sizeof part->sizes[i]);
@@ -220,19 +239,20 @@ static uint64_t hash_dataset(const slad_dataset *dataset)
     return hash_part(hash, dataset, &dataset->parts[SLAD_SPLIT_VALIDATION]);
 }
 
-static slad_status check_files(slad_context *context, const slad_dataset *dataset, slad_split split, const char *path)
+/* `before`: images that stand in front of the part's; `name` says which part it is. */
+static slad_status check_files(slad_context *context, const slad_dataset *dataset, const slad_dataset_part *part,
+                               const char *root, size_t before, const char *name, const char *path)
 {
     slad_status status = SLAD_OK;
-    const slad_dataset_part *part = &dataset->parts[split];
-    const char *name = split == SLAD_SPLIT_TRAIN ? "training" : "validation";
     char *missing = NULL;
     size_t readable = 0;
-    SLAD_FAIL_IF(part->count > INT32_MAX, SLAD_ERROR_DATA, "%s: more than 2^31 - 1 %s images; give fewer", path, name);
+    SLAD_FAIL_IF(part->count > INT32_MAX - before, SLAD_ERROR_DATA, "%s: more than 2^31 - 1 %s images; give fewer",
+                 path, name);
     if (!part->paths) goto cleanup;
     for (size_t i = 0; i < part->count; i++) {
         readable += part->sizes[i] > 0;
         if (part->sizes[i] > 0 || !dataset->strict) continue;
-        SLAD_TRY(full_path(context, &missing, dataset, split, i));
+        SLAD_TRY(full_path(context, &missing, part, root, i));
         SLAD_FAIL_IF(true, SLAD_ERROR_DATA, "%s: the image is empty or cannot be opened; replace it", missing);
     }
     SLAD_FAIL_IF(readable == 0 && part->count > 0, SLAD_ERROR_DATA,
@@ -257,8 +277,9 @@ slad_status slad_dataset_open(slad_context *context, slad_dataset **out, const c
     SLAD_FAIL_IF(train == 0, SLAD_ERROR_DATA, "%s: there are no training images; give %s", path, forms_hint);
     SLAD_FAIL_IF(dataset->class_count < 2, SLAD_ERROR_DATA,
                  "%s: there is only one class; classification needs at least two", path);
-    SLAD_TRY(check_files(context, dataset, SLAD_SPLIT_TRAIN, path));
-    SLAD_TRY(check_files(context, dataset, SLAD_SPLIT_VALIDATION, path));
+    SLAD_TRY(check_files(context, dataset, &dataset->parts[SLAD_SPLIT_TRAIN], dataset->root, 0, "training", path));
+    SLAD_TRY(
+        check_files(context, dataset, &dataset->parts[SLAD_SPLIT_VALIDATION], dataset->root, 0, "validation", path));
     dataset->fingerprint = hash_dataset(dataset);
     slad_log(context, SLAD_LOG_INFO, "%s: %s, %zu classes, %zu training and %zu validation images%s", path,
              form_names[dataset->form], dataset->class_count, train, held_out,
@@ -270,6 +291,43 @@ slad_status slad_dataset_open(slad_context *context, slad_dataset **out, const c
 cleanup:
     slad_dataset_free(dataset);
     return status;
+}
+
+slad_status slad_dataset_add_unlabelled(slad_context *context, slad_dataset *dataset, const char *path)
+{
+    slad_status status = SLAD_OK;
+    slad_dataset_part *part = &dataset->unlabelled;
+    const bool folder = slad_path_look(path) == SLAD_PATH_DIRECTORY, tensors = dataset->form == SLAD_FORM_TENSORS;
+    SLAD_FAIL_IF(part->count > 0, SLAD_ERROR_USAGE, "%s: the data set has unlabelled images already", path);
+    SLAD_FAIL_IF(slad_path_look(path) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
+                 "%s: there are no such unlabelled images; check the path", path);
+    SLAD_FAIL_IF(!folder && (slad_path_look(path) != SLAD_PATH_FILE || !ends_with(path, ".safetensors")),
+                 SLAD_ERROR_DATA,
+                 "%s: unlabelled images are a folder of images, or a .safetensors file with pixel_values", path);
+    SLAD_FAIL_IF(folder == tensors, SLAD_ERROR_DATA,
+                 "%s: unlabelled images must be of the same kind as the labelled ones: %s", path,
+                 tensors ? "a .safetensors file with pixel_values" : "a folder of images");
+    if (folder)
+        SLAD_TRY(slad_dataset_read_unlabelled_folder(context, dataset, path));
+    else
+        SLAD_TRY(slad_dataset_read_unlabelled_tensors(context, dataset, path));
+    SLAD_TRY(check_files(context, dataset, part, dataset->unlabelled_root, dataset->parts[SLAD_SPLIT_TRAIN].count,
+                         "unlabelled", path));
+    dataset->fingerprint = hash_part(dataset->fingerprint, dataset, part);
+    slad_log(context, SLAD_LOG_INFO, "%s: %zu unlabelled images", path, part->count);
+cleanup:
+    if (status != SLAD_OK && status != SLAD_ERROR_USAGE) {
+        part_free(part);
+        slad_release(dataset->unlabelled_root);
+        *part = (slad_dataset_part){0};
+        dataset->unlabelled_root = NULL;
+    }
+    return status;
+}
+
+size_t slad_dataset_unlabelled_count(const slad_dataset *dataset)
+{
+    return dataset->unlabelled.count;
 }
 
 size_t slad_dataset_count(const slad_dataset *dataset, slad_split split)
@@ -312,14 +370,17 @@ bool slad_dataset_tensor_size(const slad_dataset *dataset, size_t *height, size_
 
 int32_t slad_dataset_label(const slad_dataset *dataset, slad_split split, size_t index)
 {
-    return dataset->parts[split].labels[index];
+    const char *root = NULL;
+    const slad_dataset_part *part = find_part(dataset, split, &index, &root);
+    return part == &dataset->unlabelled ? -1 : part->labels[index];
 }
 
 slad_status slad_dataset_item_name(slad_context *context, char **text, const slad_dataset *dataset, slad_split split,
                                    size_t index)
 {
-    const slad_dataset_part *part = &dataset->parts[split];
-    if (part->paths) return full_path(context, text, dataset, split, index);
+    const char *root = NULL;
+    const slad_dataset_part *part = find_part(dataset, split, &index, &root);
+    if (part->paths) return full_path(context, text, part, root, index);
     return slad_format(context, text, "%s#%zu", part->origin, index);
 }
 
@@ -327,18 +388,20 @@ slad_status slad_dataset_read_image(slad_context *context, slad_image *image, co
                                     slad_split split, size_t index)
 {
     slad_status status = SLAD_OK;
-    const slad_dataset_part *part = &dataset->parts[split];
+    const char *root = NULL;
+    const slad_dataset_part *part = find_part(dataset, split, &index, &root);
+    const size_t banner = part == &dataset->unlabelled ? 0 : dataset->banner;
     char *path = NULL;
     *image = (slad_image){0};
     SLAD_FAIL_IF(index >= part->count || (!part->paths && !part->pixels), SLAD_ERROR_INTERNAL,
                  "image %zu of %zu cannot be read from this data set; please report it", index, part->count);
     if (part->paths) {
-        SLAD_TRY(full_path(context, &path, dataset, split, index));
+        SLAD_TRY(full_path(context, &path, part, root, index));
         SLAD_TRY(slad_image_read(context, image, path));
-        SLAD_FAIL_IF(image->height <= dataset->banner, SLAD_ERROR_DATA,
+        SLAD_FAIL_IF(image->height <= banner, SLAD_ERROR_DATA,
                      "%s: the image has %zu rows, of which the lowest %zu are no part of the picture; replace it", path,
-                     image->height, dataset->banner);
-        image->height -= dataset->banner;
+                     image->height, banner);
+        image->height -= banner;
         goto cleanup;
     }
     const size_t values = dataset->height * dataset->width;
@@ -356,7 +419,8 @@ slad_status slad_dataset_read_tensor(slad_context *context, float *pixels, const
                                      slad_split split, size_t index)
 {
     slad_status status = SLAD_OK;
-    const slad_dataset_part *part = &dataset->parts[split];
+    const char *root = NULL;
+    const slad_dataset_part *part = find_part(dataset, split, &index, &root);
     const uint64_t values = (uint64_t)3 * dataset->height * dataset->width;
     SLAD_FAIL_IF(index >= part->count || !part->tensor, SLAD_ERROR_INTERNAL,
                  "tensor %zu of %zu cannot be read from this data set; please report it", index, part->count);

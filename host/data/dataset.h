@@ -18,6 +18,8 @@ typedef enum slad_dataset_form {
 slad_dataset_form slad_dataset_get_form(const slad_dataset *dataset);
 /* Tensor files only: sizes of pixel_values; false for other forms. */
 bool slad_dataset_tensor_size(const slad_dataset *dataset, size_t *height, size_t *width);
+/* Unlabelled images stand behind those of the training part: index slad_dataset_count(dataset, SLAD_SPLIT_TRAIN) is the
+ * first, in all that follow. The label of one is -1. */
 int32_t slad_dataset_label(const slad_dataset *dataset, slad_split split, size_t index);
 /* The path of an image for messages and reports: a file's, or "file.idx#17". Release *text. */
 slad_status slad_dataset_item_name(slad_context *context, char **text, const slad_dataset *dataset, slad_split split,

@@ -7,7 +7,7 @@
 
 typedef struct slad_dataset_part {
     size_t count;
-    int32_t *labels;               /* [count] */
+    int32_t *labels;               /* [count]; NULL of a tensor file without labels */
     char **paths;                  /* [count], image files: relative to root, or absolute */
     uint64_t *sizes;               /* [count], bytes of the files, 0 for one that cannot be opened */
     char *origin;                  /* the file of images, of IDX and tensor files */
@@ -26,7 +26,9 @@ struct slad_dataset {
     size_t height, width; /* of IDX and tensor files */
     size_t banner;        /* rows at the lower edge of each image file that are no part of the picture */
     uint64_t fingerprint;
-    slad_dataset_part parts[2]; /* by slad_split */
+    slad_dataset_part parts[2];   /* by slad_split */
+    slad_dataset_part unlabelled; /* goes on behind the images of the training part; labels are -1 */
+    char *unlabelled_root;
 };
 
 /* Each fills an empty data set from `path`, checks what is particular to its form, and leaves the parts that exist with
@@ -44,7 +46,14 @@ slad_status slad_dataset_find_published(slad_context *context, slad_dataset_form
 /* Whether a folder holds training images of the IDX form. */
 slad_status slad_dataset_look_for_idx(slad_context *context, bool *found, const char *path);
 
+/* Fill the unlabelled part from a folder of images at any depth, or from a tensor file, whose labels are not read. */
+slad_status slad_dataset_read_unlabelled_folder(slad_context *context, slad_dataset *dataset, const char *path);
+slad_status slad_dataset_read_unlabelled_tensors(slad_context *context, slad_dataset *dataset, const char *path);
+
 /* Appends an image file to a part, with the size that it has now; takes over neither path nor anything else. */
+slad_status slad_dataset_part_add_file(slad_context *context, slad_dataset_part *part, const char *root,
+                                       const char *path, int32_t label);
+/* The same for the part of a split. */
 slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, slad_split split, const char *path,
                                   int32_t label);
 /* Makes the classes of the distinct labels, in byte order; sorts `labels`. */

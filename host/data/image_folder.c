@@ -130,6 +130,13 @@ cleanup:
     return status;
 }
 
+static void log_ignored(slad_context *context, const char *path, size_t ignored, const char *example)
+{
+    if (ignored > 0)
+        slad_log(context, SLAD_LOG_INFO, "%s: %zu files that are not images by their names are ignored%s%s", path,
+                 ignored, example ? ", for example " : "", example ? example : "");
+}
+
 static slad_status read_split(slad_context *context, slad_dataset *dataset, slad_split split, const char *folder)
 {
     slad_status status = SLAD_OK;
@@ -159,14 +166,33 @@ static slad_status read_split(slad_context *context, slad_dataset *dataset, slad
     if (split == SLAD_SPLIT_VALIDATION && classes < dataset->class_count)
         slad_log(context, SLAD_LOG_WARNING, "%s: only %zu of the %zu classes of train/ have validation images", path,
                  classes, dataset->class_count);
-    if (ignored > 0)
-        slad_log(context, SLAD_LOG_INFO, "%s: %zu files that are not images by their names are ignored%s%s", path,
-                 ignored, ignored_path ? ", for example " : "", ignored_path ? ignored_path : "");
+    log_ignored(context, path, ignored, ignored_path);
 cleanup:
     slad_release(path);
     slad_release(relative);
     slad_release(ignored_path);
     slad_directory_free(&directory);
+    return status;
+}
+
+slad_status slad_dataset_read_unlabelled_folder(slad_context *context, slad_dataset *dataset, const char *path)
+{
+    slad_status status = SLAD_OK;
+    size_t ignored = 0;
+    char *ignored_path = NULL;
+    class_walk walk = {.ignored = &ignored, .ignored_path = &ignored_path};
+    SLAD_TRY(slad_duplicate(context, &dataset->unlabelled_root, path));
+    SLAD_TRY(walk_folder(context, &walk, path, "", 0));
+    SLAD_FAIL_IF(walk.count == 0, SLAD_ERROR_DATA,
+                 "%s: the folder holds no image (jpg, jpeg, png, bmp, gif, tga, ppm, pgm)%s%s", path,
+                 ignored_path ? "; ignored are files such as " : "", ignored_path ? ignored_path : "");
+    qsort(walk.files, walk.count, sizeof *walk.files, compare_files);
+    for (size_t i = 0; i < walk.count; i++)
+        SLAD_TRY(slad_dataset_part_add_file(context, &dataset->unlabelled, path, walk.files[i].path, -1));
+    log_ignored(context, path, ignored, ignored_path);
+cleanup:
+    slad_release(ignored_path);
+    walk_free(&walk);
     return status;
 }
 

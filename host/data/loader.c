@@ -160,8 +160,10 @@ static slad_status fill_row(slad_context *context, char **problem, const slad_lo
         if (status != SLAD_OK) (void)slad_duplicate(NULL, problem, slad_context_message(context));
     }
     const bool usable = row < batch->count && status == SLAD_OK;
-    batch->labels[row] = usable ? slad_dataset_label(loader->dataset, loader->split, batch->indices[row]) : 0;
-    batch->task_weights[row] = batch->kl_weights[row] = usable ? 1.0f : 0.0f;
+    const int32_t label = usable ? slad_dataset_label(loader->dataset, loader->split, batch->indices[row]) : -1;
+    batch->labels[row] = label >= 0 ? label : 0;
+    batch->task_weights[row] = label >= 0 ? 1.0f : 0.0f;
+    batch->kl_weights[row] = usable ? 1.0f : 0.0f;
     if (!usable) memset(pixels, 0, values * sizeof *pixels);
     const bool skipped = status == SLAD_ERROR_DATA && !loader->has_tensors && !slad_dataset_is_strict(loader->dataset);
     if (skipped) return *problem ? SLAD_OK : SLAD_ERROR_OUT_OF_MEMORY;
@@ -320,6 +322,7 @@ slad_status slad_loader_create(slad_context *context, slad_loader **out, const s
     loader->preprocess = preprocess;
     loader->options = *options;
     loader->image_count = slad_dataset_count(dataset, split);
+    if (split == SLAD_SPLIT_TRAIN) loader->image_count += slad_dataset_unlabelled_count(dataset);
     SLAD_FAIL_IF(loader->image_count == 0, SLAD_ERROR_DATA, "the data set has no images in this part");
     loader->has_tensors = slad_dataset_tensor_size(dataset, &loader->height, &loader->width);
     if (!loader->has_tensors) {

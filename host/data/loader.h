@@ -30,7 +30,7 @@ slad_status slad_loader_create(slad_context *context, slad_loader **loader, cons
                                slad_split split, const slad_preprocess *preprocess, const slad_loader_options *options);
 /* Ends the workers, at once even in the middle of an epoch; batches still held become invalid. NULL is allowed. */
 void slad_loader_free(slad_loader *loader);
-/* Batches of an epoch: ceil(images / batch). */
+/* Batches of an epoch: ceil(images / batch), unlabelled images of the training part among them. */
 size_t slad_loader_batches(const slad_loader *loader);
 /* Begins at batch `first` of `epoch`; without a call the loader is at batch 0 of epoch 0, and epochs follow one another
  * without end. Batches held stay valid. SLAD_ERROR_USAGE if the epoch has no such batch. */

@@ -22,7 +22,8 @@ cleanup:
     return status;
 }
 
-static slad_status check_pixels(slad_context *context, slad_dataset *dataset, slad_split split,
+/* has_size: the images of another file must have the same. */
+static slad_status check_pixels(slad_context *context, slad_dataset *dataset, slad_dataset_part *part, bool has_size,
                                 const slad_safetensor *pixels, const char *path)
 {
     slad_status status = SLAD_OK;
@@ -33,13 +34,13 @@ static slad_status check_pixels(slad_context *context, slad_dataset *dataset, sl
                      shape[2] > SIDE_LIMIT || shape[3] == 0 || shape[3] > SIDE_LIMIT,
                  SLAD_ERROR_DATA, "%s: pixel_values has the shape %s; it must be [images, 3, height, width]", path,
                  text);
-    SLAD_FAIL_IF(split == SLAD_SPLIT_VALIDATION && (shape[2] != dataset->height || shape[3] != dataset->width),
-                 SLAD_ERROR_DATA, "%s: pixel_values has the shape %s, but images for training have %zu x %zu", path,
-                 text, dataset->height, dataset->width);
+    SLAD_FAIL_IF(has_size && (shape[2] != dataset->height || shape[3] != dataset->width), SLAD_ERROR_DATA,
+                 "%s: pixel_values has the shape %s, but images for training have %zu x %zu", path, text,
+                 dataset->height, dataset->width);
     dataset->height = (size_t)shape[2];
     dataset->width = (size_t)shape[3];
-    dataset->parts[split].count = (size_t)shape[0];
-    dataset->parts[split].tensor = pixels;
+    part->count = (size_t)shape[0];
+    part->tensor = pixels;
 cleanup:
     return status;
 }
@@ -94,7 +95,7 @@ static slad_status read_part(slad_context *context, slad_dataset *dataset, slad_
     SLAD_TRY(slad_safetensors_open(context, &part->file, path));
     SLAD_TRY(find_tensor(context, &pixels, part->file, "pixel_values", SLAD_SAFETENSORS_F32, "F32"));
     SLAD_TRY(find_tensor(context, &labels, part->file, "labels", SLAD_SAFETENSORS_I64, "I64"));
-    SLAD_TRY(check_pixels(context, dataset, split, pixels, path));
+    SLAD_TRY(check_pixels(context, dataset, part, split == SLAD_SPLIT_VALIDATION, pixels, path));
     SLAD_TRY(read_class_count(context, &own_count, part->file));
     SLAD_FAIL_IF(own_count > 0 && *announced > 0 && own_count != *announced, SLAD_ERROR_DATA,
                  "%s: the metadata num_classes is %zu, but that of the training file is %zu", path, own_count,
@@ -104,6 +105,19 @@ static slad_status read_part(slad_context *context, slad_dataset *dataset, slad_
     SLAD_FAIL_IF(*announced > 0 && *class_count > *announced, SLAD_ERROR_DATA,
                  "%s: the metadata num_classes is %zu, but a label of the training file is %zu", path, *announced,
                  *class_count - 1);
+cleanup:
+    return status;
+}
+
+slad_status slad_dataset_read_unlabelled_tensors(slad_context *context, slad_dataset *dataset, const char *path)
+{
+    slad_status status = SLAD_OK;
+    slad_dataset_part *part = &dataset->unlabelled;
+    const slad_safetensor *pixels = NULL;
+    SLAD_TRY(slad_duplicate(context, &part->origin, path));
+    SLAD_TRY(slad_safetensors_open(context, &part->file, path));
+    SLAD_TRY(find_tensor(context, &pixels, part->file, "pixel_values", SLAD_SAFETENSORS_F32, "F32"));
+    SLAD_TRY(check_pixels(context, dataset, part, true, pixels, path));
 cleanup:
     return status;
 }

@@ -47,7 +47,15 @@ SLAD_API slad_status slad_dataset_open(slad_context *context, slad_dataset **dat
                                        const slad_dataset_options *options);
 SLAD_API void slad_dataset_free(slad_dataset *dataset);
 
-/* Images of a split; 0 for SLAD_SPLIT_VALIDATION when the set has no such part. */
+/* Adds images without labels to the training part: every image in a folder, at any depth, named as the images of class
+ * folders are; or, to a data set of tensor files, the pixel_values of a .safetensors file, whose labels are not read.
+ * An epoch then covers both, shuffled together; batches give unlabelled images the label 0, task weight 0 and KL
+ * weight 1. Once, before a loader is made. The fingerprint covers them. Errors: SLAD_ERROR_DATA naming the file: none
+ * there, none readable, another kind or another size than the labelled ones; SLAD_ERROR_USAGE at a second call. */
+SLAD_API slad_status slad_dataset_add_unlabelled(slad_context *context, slad_dataset *dataset, const char *path);
+SLAD_API size_t slad_dataset_unlabelled_count(const slad_dataset *dataset);
+
+/* Labelled images of a split; 0 for SLAD_SPLIT_VALIDATION when the set has no such part. */
 SLAD_API size_t slad_dataset_count(const slad_dataset *dataset, slad_split split);
 SLAD_API size_t slad_dataset_class_count(const slad_dataset *dataset);
 /* The name of a class: the folder's, the CSV label, or its number in decimal. Owned by the data set; NULL past the end.
