@@ -31,11 +31,11 @@ allowed()
 foreign()
 {
     case $1 in
-    base) echo "cjson/cJSON.h dirent.h fcntl.h pthread.h sched.h sys/resource.h sys/stat.h sys/types.h time.h unistd.h" ;;
+    base) echo "cjson/cJSON.h dirent.h fcntl.h pthread.h regex.h sched.h sys/resource.h sys/stat.h sys/types.h time.h unistd.h" ;;
     cl) echo "CL/cl.h" ;;
     gemm) echo "clblast_c.h CL/cl.h" ;;
     data) echo "zlib.h stb/stb_image.h stb_image.h stb_image_write.h" ;;
-    io | train) echo "cjson/cJSON.h" ;;
+    io | model | train) echo "cjson/cJSON.h" ;;
     cli) echo "cjson/cJSON.h signal.h unistd.h sys/ioctl.h time.h" ;;
     esac
 }

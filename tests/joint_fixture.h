@@ -135,7 +135,7 @@ static inline slad_batch joint_batch(joint *test, size_t step)
 {
     const size_t batches = (JOINT_IMAGES + JOINT_BATCH - 1) / JOINT_BATCH, first = step % batches * JOINT_BATCH;
     const size_t left = JOINT_IMAGES - first, count = left < JOINT_BATCH ? left : JOINT_BATCH;
-    const bool is_mixed = test->trainer->training.mix != NULL;
+    const bool is_mixed = test->options.mixup > 0 || test->options.cutmix > 0;
     for (size_t i = 0; i < count; i++) {
         test->labels_2[first + i] = test->labels[first + count - 1 - i];
         test->mix[first + i] = JOINT_SHARE;

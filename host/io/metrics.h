@@ -22,8 +22,9 @@ slad_status slad_metrics_add_events(slad_context *context, slad_metrics *metrics
 /* One training step. Losses are those of the forward pass, before the update and unweighted; `loss` is their weighted
  * sum and loss_kl has its tau^2. */
 typedef struct slad_metrics_step {
-    uint64_t step; /* from 0 */
-    double epoch;  /* epochs begun before this step, with fraction if the caller wants one */
+    uint64_t step;     /* from 0 */
+    const char *stage; /* of a run of several; NULL: no key */
+    double epoch;      /* epochs begun before this step, with fraction if the caller wants one */
     double loss;
     bool has_student, has_teacher, has_kl, has_feature; /* a loss that does not exist has no key */
     double loss_student, loss_teacher, loss_kl, loss_feature;
@@ -31,7 +32,7 @@ typedef struct slad_metrics_step {
     double images_per_second;
 } slad_metrics_step;
 
-/* Keys: step, epoch, loss, loss_student, loss_teacher, loss_kl, loss_feature, lr, images_per_s. Errors:
+/* Keys: step, stage, epoch, loss, loss_student, loss_teacher, loss_kl, loss_feature, lr, images_per_s. Errors:
  * SLAD_ERROR_WRITE. */
 slad_status slad_metrics_write_step(slad_context *context, slad_metrics *metrics, const slad_metrics_step *step);
 /* Any object, which is left as it is. In the event file, an object with the text "event" and the number "step" is each

@@ -144,29 +144,21 @@ cleanup:
 static slad_status refuse_unfinished(slad_context *context, const slad_train_options *options)
 {
     slad_status status = SLAD_OK;
-    const slad_adapt teacher = options->teacher_adapt;
     const struct {
         const char *option;
         bool asked_for;
     } absent[] = {
-        {"--teacher-adapt probe, all or frozen",
-         teacher == SLAD_ADAPT_PROBE || teacher == SLAD_ADAPT_ALL || teacher == SLAD_ADAPT_FROZEN},
+        {"--teacher-adapt all", options->teacher_adapt == SLAD_ADAPT_ALL},
         {"--student-adapt all", options->student_adapt == SLAD_ADAPT_ALL},
-        {"--stages two", options->stages == SLAD_STAGES_TWO},
         {"--lora-form split", options->lora_form == SLAD_LORA_SPLIT},
         {"--lora-targets all", options->lora_targets == SLAD_LORA_ALL},
         {"--lora-dropout", options->lora_dropout > 0},
-        {"--lora-plus", options->lora_plus != 1},
         {"--share a or b", options->share == SLAD_SHARE_A || options->share == SLAD_SHARE_B},
         {"--share-map LIST", options->share_map == SLAD_MAP_LIST},
         {"--share-truncation naive", options->share_truncation == SLAD_TRUNCATION_NAIVE},
         {"--share-scale fan-in", options->share_scale == SLAD_SHARE_SCALE_FAN_IN},
         {"--unmapped frozen", options->unmapped == SLAD_UNMAPPED_FROZEN},
         {"--private-rank", options->private_rank > 0},
-        {"--head-init probe", options->head_init == SLAD_HEAD_INIT_PROBE},
-        {"--ema", options->ema > 0},
-        {"--checkpoint-every", options->checkpoint_steps > 0 || options->checkpoint_minutes > 0},
-        {"--keep best", options->keep == SLAD_KEEP_BEST},
     };
     for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
         SLAD_FAIL_IF(absent[i].asked_for, SLAD_ERROR_USAGE, "%s is not available in this version of slad",
@@ -182,7 +174,6 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
         {"--lora-rank", options->lora_rank, 1, 1024},
         {"--lora-alpha", options->lora_alpha, 1e-6, 1e6},
         {"--lora-dropout", options->lora_dropout, 0, 0.99},
-        {"--lora-plus", options->lora_plus, 1e-3, 1e3},
         {"--private-rank", options->private_rank, 0, 1024},
         {"--alpha-student", options->alpha_student, 0, 1e6},
         {"--alpha-teacher", options->alpha_teacher, 0, 1e6},
@@ -199,14 +190,12 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
         {"--weight-decay", options->weight_decay, 0, 1e3},
         {"--clip", options->clip, 0, 1e9},
         {"--warmup", options->warmup, 0, 1},
-        {"--ema", options->ema, 0, 0.9999999},
         {"--mixup", options->mixup, 0, 100},
         {"--cutmix", options->cutmix, 0, 100},
         {"--image-size", options->image_size, 0, 16384},
         {"--crop-scale", options->crop_scale[0], 1e-6, options->crop_scale[1]},
         {"--crop-scale", options->crop_scale[1], options->crop_scale[0], 1},
         {"--eval-every", options->eval_every, 0, 1e6},
-        {"--checkpoint-every", options->checkpoint_minutes, 0, 1e6},
         {"--workers", options->workers, 0, 256},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)

@@ -67,28 +67,42 @@ static cJSON *describe_plan(const slad_memory_plan *plan)
     return memory;
 }
 
+/* An absolute path, or null. */
+static slad_status add_path(slad_context *context, cJSON *object, const char *name, const char *given)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    if (given) SLAD_TRY(slad_path_absolute(context, &path, given));
+    add_text(object, name, path);
+cleanup:
+    slad_release(path);
+    return status;
+}
+
 slad_status slad_run_config_write(slad_context *context, const char *folder, const slad_run_options *options,
                                   const slad_trainer *trainer, const slad_dataset *dataset)
 {
     slad_status status = SLAD_OK;
-    char *path = NULL, *teacher = NULL, *student = NULL, *data = NULL, when[32];
+    char *path = NULL, *data = NULL, when[32];
     cJSON *json = cJSON_CreateObject();
     cJSON *resolved = cJSON_CreateObject();
     slad_time_text(when);
     SLAD_TRY(slad_path_join(context, &path, folder, "config.json"));
-    if (options->teacher) SLAD_TRY(slad_path_absolute(context, &teacher, options->teacher));
-    SLAD_TRY(slad_path_absolute(context, &student, options->student));
     SLAD_TRY(slad_path_absolute(context, &data, options->data));
     cJSON_AddStringToObject(json, "slad_version", SLAD_VERSION);
     cJSON_AddStringToObject(json, "started", when);
-    add_text(json, "teacher", teacher);
-    add_text(json, "student", student);
+    SLAD_TRY(add_path(context, json, "teacher", options->teacher));
+    SLAD_TRY(add_path(context, json, "student", options->student));
+    SLAD_TRY(add_path(context, json, "unlabelled", options->unlabelled));
+    SLAD_TRY(add_path(context, json, "teacher_adapter", options->teacher_adapter));
+    SLAD_TRY(add_path(context, json, "student_adapter", options->student_adapter));
     add_text(json, "init", options->init); /* may be a part of the run that this one replaces */
     cJSON_AddBoolToObject(json, "strict_data", options->strict_data);
     for (size_t i = 0; i < slad_train_option_count(); i++)
         add_option(resolved, &options->train, slad_train_option_at(i)->name);
     cJSON_AddItemToObject(json, "options", resolved);
     resolved = NULL;
+    cJSON_AddNumberToObject(json, "stage", trainer->stage);
     cJSON_AddNumberToObject(json, "image_size", (double)trainer->image_size);
     cJSON_AddNumberToObject(json, "micro_batch", trainer->micro_batch);
     cJSON_AddNumberToObject(json, "total_steps", (double)trainer->total_steps);
@@ -101,8 +115,6 @@ cleanup:
     cJSON_Delete(json);
     cJSON_Delete(resolved);
     slad_release(path);
-    slad_release(teacher);
-    slad_release(student);
     slad_release(data);
     return status;
 }
@@ -173,6 +185,11 @@ slad_status slad_run_config_read(slad_context *context, slad_run_config *config,
     SLAD_TRY(read_options(context, &config->train, cJSON_GetObjectItemCaseSensitive(json, "options"), path));
     SLAD_TRY(copy_text(context, &config->teacher, json, "teacher", false, path));
     SLAD_TRY(copy_text(context, &config->student, json, "student", true, path));
+    SLAD_TRY(copy_text(context, &config->init, json, "init", false, path));
+    SLAD_TRY(copy_text(context, &config->unlabelled, json, "unlabelled", false, path));
+    SLAD_TRY(copy_text(context, &config->teacher_adapter, json, "teacher_adapter", false, path));
+    SLAD_TRY(copy_text(context, &config->student_adapter, json, "student_adapter", false, path));
+    config->strict_data = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "strict_data"));
     SLAD_TRY(slad_json_get_integer(context, &image_size, json, "image_size", true, 1, 16384, path));
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(json, "data");
     SLAD_TRY(read_classes(context, config, cJSON_GetObjectItemCaseSensitive(data, "classes"), path));
@@ -190,9 +207,46 @@ void slad_run_config_free(slad_run_config *config)
     slad_release(config->teacher);
     slad_release(config->student);
     slad_release(config->data);
+    slad_release(config->init);
+    slad_release(config->unlabelled);
+    slad_release(config->teacher_adapter);
+    slad_release(config->student_adapter);
     for (size_t i = 0; config->class_names && i < config->classes; i++) slad_release(config->class_names[i]);
     slad_release((void *)config->class_names);
     *config = (slad_run_config){0};
+}
+
+slad_status slad_run_config_agree(slad_context *context, const char *folder, const slad_trainer *trainer,
+                                  const slad_dataset *dataset)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    cJSON *json = NULL, *device = describe_device(trainer), *data = describe_data(dataset, "");
+    SLAD_TRY(slad_path_join(context, &path, folder, "config.json"));
+    SLAD_TRY(slad_json_read(context, &json, path));
+    const cJSON *micro_batch = cJSON_GetObjectItemCaseSensitive(json, "micro_batch");
+    const cJSON *started = cJSON_GetObjectItemCaseSensitive(json, "device");
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(started, "name");
+    const cJSON *fingerprint =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(json, "data"), "fingerprint");
+    SLAD_FAIL_IF(!cJSON_Compare(fingerprint, cJSON_GetObjectItemCaseSensitive(data, "fingerprint"), true),
+                 SLAD_ERROR_DATA, "The images are not those that the run %s was started with", folder);
+    SLAD_FAIL_IF(
+        !cJSON_Compare(started, device, true), SLAD_ERROR_USAGE,
+        "The run was started on device %s with another driver or other GEMM kernels than %s has now, which would "
+        "change its results; give its --device, or start a new run with --init %s/state.safetensors",
+        cJSON_IsString(name) ? name->valuestring : "?", trainer->device->info.name, folder);
+    SLAD_FAIL_IF(
+        !cJSON_IsNumber(micro_batch) || micro_batch->valuedouble != trainer->micro_batch, SLAD_ERROR_USAGE,
+        "The run was started with another micro-batch than the %u that this device's memory gives now, which would "
+        "change its results; start a new run with --init %s/state.safetensors",
+        trainer->micro_batch, folder);
+cleanup:
+    cJSON_Delete(json);
+    cJSON_Delete(device);
+    cJSON_Delete(data);
+    slad_release(path);
+    return status;
 }
 
 bool slad_path_is_run(slad_context *context, const char *folder)

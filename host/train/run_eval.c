@@ -35,7 +35,8 @@ static slad_status check_classes(slad_eval *eval)
     const slad_dataset *dataset = eval->pass.dataset;
     const size_t data = slad_dataset_class_count(dataset);
     eval->classes = slad_encoder_get_info(eval->model.student)->classes;
-    SLAD_FAIL_IF(eval->model.teacher && eval->model.config.classes != eval->classes, SLAD_ERROR_DATA,
+    SLAD_FAIL_IF(slad_run_model_has_teacher(&eval->model) && eval->model.config.classes != eval->classes,
+                 SLAD_ERROR_DATA,
                  "%s/config.json names %zu classes in data.classes, but %s knows %zu; the run is broken",
                  eval->options->model, eval->model.config.classes, eval->model.student_folder, eval->classes);
     SLAD_FAIL_IF(data > eval->classes, SLAD_ERROR_DATA, "%s has %zu classes, but %s knows %zu", eval->options->data,
@@ -96,9 +97,10 @@ cleanup:
 static slad_status open_models(slad_eval *eval, slad_device *device, const slad_network_source *student)
 {
     slad_status status = SLAD_OK;
+    slad_network_source teacher;
     SLAD_TRY(open_judged(eval, &eval->student, &eval->result->student, device, student));
-    if (!eval->model.teacher) return SLAD_OK;
-    const slad_network_source teacher = slad_run_model_teacher(&eval->model);
+    if (!slad_run_model_has_teacher(&eval->model)) return SLAD_OK;
+    SLAD_TRY(slad_run_model_teacher(eval->context, &teacher, &eval->model));
     SLAD_TRY(open_judged(eval, &eval->teacher, &eval->result->teacher, device, &teacher));
     if (eval->result->cka.present)
         SLAD_TRY(slad_similarity_start(eval->context, &eval->similarity, &eval->teacher.inference,

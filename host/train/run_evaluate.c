@@ -39,7 +39,8 @@ static slad_status evaluate_batch(slad_trainer *trainer, slad_evaluation *studen
 {
     slad_status status = SLAD_OK;
     SLAD_TRY(slad_trainer_logits(trainer, logits->student, logits->teacher, batch));
-    slad_evaluation_add(student, logits->student, batch->labels, batch->task_weights, batch->count);
+    if (student->present)
+        slad_evaluation_add(student, logits->student, batch->labels, batch->task_weights, batch->count);
     if (teacher->present)
         slad_evaluation_add(teacher, logits->teacher, batch->labels, batch->task_weights, batch->count);
 cleanup:
@@ -56,7 +57,7 @@ slad_status slad_trainer_evaluate(slad_trainer *trainer, slad_evaluation *studen
     slad_progress progress = {"evaluating", 0, images, -1, -1, -1, -1, -1};
     *student = *teacher = (slad_evaluation){0};
     if (predicted) *predicted = (slad_predicted){0};
-    SLAD_TRY(slad_evaluation_start(context, student, trainer->classes));
+    if (trainer->student.present) SLAD_TRY(slad_evaluation_start(context, student, trainer->classes));
     if (trainer->teacher.present) SLAD_TRY(slad_evaluation_start(context, teacher, trainer->classes));
     SLAD_TRY(slad_allocate(context, &logits.student, rows * trainer->classes, sizeof(float), "logits"));
     SLAD_TRY(slad_allocate(context, &logits.teacher, rows * trainer->classes, sizeof(float), "logits"));
@@ -75,7 +76,7 @@ slad_status slad_trainer_evaluate(slad_trainer *trainer, slad_evaluation *studen
         SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED,
                      "Interrupted while evaluating, after %zu of %zu images", (size_t)progress.done, images);
     }
-    slad_evaluation_end(student);
+    if (student->present) slad_evaluation_end(student);
     if (teacher->present) slad_evaluation_end(teacher);
 cleanup:
     slad_release(logits.student);

@@ -39,10 +39,10 @@ static slad_status open_inference(slad_features_run *run, slad_device *device)
     slad_status status = SLAD_OK;
     const size_t batch = run->pass.batch;
     slad_network_source source;
-    SLAD_FAIL_IF(run->options->teacher && !run->model.teacher, SLAD_ERROR_USAGE,
+    SLAD_FAIL_IF(run->options->teacher && !slad_run_model_has_teacher(&run->model), SLAD_ERROR_USAGE,
                  "%s has no teacher; --model teacher needs a run of a joint method", run->options->model);
     if (run->options->teacher)
-        source = slad_run_model_teacher(&run->model);
+        SLAD_TRY(slad_run_model_teacher(context, &source, &run->model));
     else
         SLAD_TRY(slad_run_model_student(context, &source, &run->model, false));
     SLAD_TRY(slad_inference_create(context, &run->inference, device, &source, batch, run->pass.image_size,

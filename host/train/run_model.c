@@ -12,7 +12,10 @@ static slad_status open_run(slad_context *context, slad_run_model *model, const 
                  "Run %s has no merged student: it was stopped before its end. Make it from the last checkpoint with "
                  "slad export %s --out %s --what student",
                  path, path, path);
-    if (want_teacher && model->config.teacher) {
+    if (want_teacher && model->config.train.teacher_adapt == SLAD_ADAPT_FROZEN) {
+        SLAD_TRY(slad_allocate(context, &model->frozen, 1, sizeof *model->frozen, "a frozen teacher"));
+        SLAD_TRY(slad_run_model_open(context, model->frozen, model->config.teacher, true));
+    } else if (want_teacher && model->config.teacher) {
         SLAD_FAIL_IF(slad_path_look(model->config.teacher) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
                      "The teacher of run %s was made from %s, which is not there; put it back, or use %s alone", path,
                      model->config.teacher, model->student_folder);
@@ -47,6 +50,8 @@ void slad_run_model_close(slad_run_model *model)
     slad_encoder_free(model->teacher);
     slad_safetensors_close(model->state);
     slad_release(model->student_folder);
+    if (model->frozen) slad_run_model_close(model->frozen);
+    slad_release(model->frozen);
     *model = (slad_run_model){0};
 }
 
@@ -64,10 +69,16 @@ cleanup:
     return status;
 }
 
-slad_network_source slad_run_model_teacher(const slad_run_model *model)
+bool slad_run_model_has_teacher(const slad_run_model *model)
+{
+    return model->teacher || model->frozen;
+}
+
+slad_status slad_run_model_teacher(slad_context *context, slad_network_source *source, const slad_run_model *model)
 {
     const slad_train_options *train = &model->config.train;
-    return (slad_network_source){
+    if (model->frozen) return slad_run_model_frozen(context, source, model->frozen);
+    *source = (slad_network_source){
         .encoder = model->teacher,
         .state = model->state,
         .prefix = "teacher.",
@@ -77,6 +88,13 @@ slad_network_source slad_run_model_teacher(const slad_run_model *model)
         .head = train->head,
         .classes = model->config.classes,
     };
+    return SLAD_OK;
+}
+
+slad_status slad_run_model_frozen(slad_context *context, slad_network_source *source, const slad_run_model *model)
+{
+    if (slad_run_model_has_teacher(model)) return slad_run_model_teacher(context, source, model);
+    return slad_run_model_student(context, source, model, true);
 }
 
 slad_position_mode slad_run_model_position(const slad_run_model *model, slad_position_mode asked)

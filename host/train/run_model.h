@@ -11,6 +11,7 @@ typedef struct slad_run_model {
     char *student_folder;            /* RUN/student, or the folder itself */
     slad_encoder *student, *teacher; /* teacher NULL: not a run, or a run without one */
     slad_safetensors *state;         /* of a run */
+    struct slad_run_model *frozen;   /* what the teacher of a run came from that kept it frozen; else NULL */
 } slad_run_model;
 
 /* Opens it. want_teacher: a run's teacher, base weights and all, is opened too. Errors: SLAD_ERROR_DATA; a run whose
@@ -21,7 +22,11 @@ void slad_run_model_close(slad_run_model *model);
  * student has no classifier but one is wanted. */
 slad_status slad_run_model_student(slad_context *context, slad_network_source *source, const slad_run_model *model,
                                    bool want_head);
-slad_network_source slad_run_model_teacher(const slad_run_model *model);
+bool slad_run_model_has_teacher(const slad_run_model *model);
+slad_status slad_run_model_teacher(slad_context *context, slad_network_source *source, const slad_run_model *model);
+/* The network that can teach others as it is: a run's teacher, else its student, else the folder's model with its
+ * classifier. Errors: as slad_run_model_student. */
+slad_status slad_run_model_frozen(slad_context *context, slad_network_source *source, const slad_run_model *model);
 /* How position tables are resized: a run's own mode, for a folder the one that was asked for. */
 slad_position_mode slad_run_model_position(const slad_run_model *model, slad_position_mode asked);
 

@@ -32,11 +32,13 @@ static void dismantle(slad_trainer *trainer)
     slad_executor_free(trainer->executor);
     slad_record_free(trainer->training.record);
     slad_record_free(trainer->evaluation.record);
+    slad_record_free(trainer->exchange);
     slad_network_free(&trainer->teacher);
     slad_network_free(&trainer->student);
     slad_store_free(trainer->store);
     trainer->executor = NULL;
     trainer->training = trainer->evaluation = (slad_pass){0};
+    trainer->exchange = NULL;
     trainer->store = NULL;
 }
 
@@ -185,6 +187,7 @@ static slad_status record_training(slad_trainer *trainer)
     slad_features_loss_record(trainer, pass);
     SLAD_TRY(slad_record_differentiate(pass->record));
     SLAD_TRY(slad_optimizer(pass->record, trainer->step_values, trainer->accumulators, trainer->report, options->clip));
+    if (options->ema > 0) SLAD_TRY(slad_moving_average(pass->record, trainer->step_values, trainer->report));
     SLAD_TRY(slad_record_status(pass->record));
 cleanup:
     return status;
@@ -202,6 +205,16 @@ cleanup:
     return status;
 }
 
+static slad_status record_exchange(slad_trainer *trainer)
+{
+    slad_status status = SLAD_OK;
+    if (trainer->options.ema <= 0) return SLAD_OK;
+    SLAD_TRY(slad_record_create(trainer->context, &trainer->exchange, trainer->store, "the exchange of averages"));
+    SLAD_TRY(slad_moving_average_exchange(trainer->exchange));
+cleanup:
+    return status;
+}
+
 /* Records everything for one size of micro-batch and plans it; nothing is allocated on the device. */
 static slad_status build(slad_trainer *trainer, uint32_t micro_batch)
 {
@@ -210,13 +223,16 @@ static slad_status build(slad_trainer *trainer, uint32_t micro_batch)
     trainer->micro_batch = micro_batch;
     SLAD_TRY(
         slad_store_create(context, &trainer->store, (size_t)(trainer->device->info.max_allocation / sizeof(float))));
+    if (trainer->options.ema > 0) SLAD_TRY(slad_store_keep_averages(trainer->store));
     SLAD_TRY(place_networks(trainer));
     SLAD_TRY(place_state(trainer));
     SLAD_TRY(record_training(trainer));
     SLAD_TRY(record_evaluation(trainer));
+    SLAD_TRY(record_exchange(trainer));
     SLAD_TRY(slad_executor_create_opencl(context, &trainer->executor, trainer->store, trainer->device, NULL));
     SLAD_TRY(slad_executor_add(trainer->executor, trainer->training.record));
     SLAD_TRY(slad_executor_add(trainer->executor, trainer->evaluation.record));
+    if (trainer->exchange) SLAD_TRY(slad_executor_add(trainer->executor, trainer->exchange));
     SLAD_TRY(slad_executor_plan(trainer->executor, &trainer->plan));
 cleanup:
     return status;
@@ -332,6 +348,9 @@ slad_status slad_trainer_build(slad_context *context, slad_trainer **trainer, sl
     made->teacher_encoder = setup->teacher;
     made->student_encoder = setup->student;
     made->frozen = setup->frozen;
+    made->kept = setup->kept;
+    made->run_options = setup->run_options ? *setup->run_options : *setup->options;
+    made->stage = setup->stage;
     made->classes = setup->classes;
     made->image_size = setup->image_size;
     made->total_steps = setup->total_steps;

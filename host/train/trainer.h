@@ -35,6 +35,10 @@ struct slad_trainer {
     slad_train_options options;
     const slad_encoder *teacher_encoder, *student_encoder; /* NULL: there is none */
     slad_network_source frozen;                            /* of a frozen teacher */
+    const slad_safetensors *kept;                          /* what a stage before trained; NULL: nothing */
+    slad_train_options run_options;                        /* of the whole run, which export goes by */
+    uint32_t stage;                                        /* of the run, from 0 */
+    bool exchanged; /* the averages are where the values were, slad_trainer_exchange */
     size_t classes, image_size;
     uint64_t total_steps, step;
     uint32_t micro_batch;
@@ -43,6 +47,7 @@ struct slad_trainer {
     slad_network teacher, student;
     slad_pass training, evaluation;
     const slad_tensor *projection; /* of --feature-loss, else NULL */
+    slad_record *exchange;         /* NULL: no averages */
     const slad_tensor *step_values, *accumulators, *report;
     slad_memory_plan plan;
     slad_flight flights[2];
@@ -54,8 +59,11 @@ typedef struct slad_trainer_setup {
     const slad_encoder *teacher, *student; /* NULL where the options say that there is none (SLAD_ADAPT_NONE) */
     const slad_train_options *options;     /* of this stage, checked */
     size_t classes, image_size;
-    uint64_t total_steps;       /* of this stage */
-    slad_network_source frozen; /* the teacher's values where it is frozen; its encoder is `teacher` */
+    uint64_t total_steps;                  /* of this stage */
+    slad_network_source frozen;            /* the teacher's values where it is frozen; its encoder is `teacher` */
+    const slad_safetensors *kept;          /* of the stage before, for state files; or NULL */
+    const slad_train_options *run_options; /* of the whole run; NULL: this stage is all of it */
+    uint32_t stage;                        /* of the run, from 0 */
 } slad_trainer_setup;
 
 /* As slad_trainer_create, which makes the stage that its options describe. What frozen points to must outlive the
@@ -63,17 +71,32 @@ typedef struct slad_trainer_setup {
 slad_status slad_trainer_build(slad_context *context, slad_trainer **trainer, slad_device *device,
                                const slad_trainer_setup *setup);
 
-/* The shape that files show of a trained tensor; returns its rank. lora_B's three blocks are one below the other. */
-size_t slad_trained_file_shape(uint64_t shape[2], const slad_tensor *tensor);
-
 /* What optimizer.safetensors holds of each trained tensor, and under which prefix: all that resuming needs, in one file
  * that is replaced as a whole. */
 typedef struct slad_state_kind {
     slad_slab_kind kind;
     const char *prefix;
 } slad_state_kind;
-enum { SLAD_RESUME_KINDS = 3 };
-extern const slad_state_kind slad_resume_kinds[SLAD_RESUME_KINDS];
+enum { SLAD_RESUME_KINDS = 4 };
+/* Returns their number: averages only where the trainer has them. */
+size_t slad_resume_kinds(slad_state_kind kinds[SLAD_RESUME_KINDS], const slad_trainer *trainer);
+
+/* Writes optimizer.safetensors: all that slad_trainer_resume needs. */
+slad_status slad_trainer_save_optimizer(slad_trainer *trainer, const char *folder);
+/* Writes what was trained, or its moving average where there is one, to FOLDER/NAME; with_kept: and what stages before
+ * trained of a frozen teacher. */
+slad_status slad_trainer_save_values(slad_trainer *trainer, const char *folder, const char *name, bool with_kept);
+
+/* Where the checkpoint of a run's folder stands: its stage, and the steps of that stage that are done. Errors:
+ * SLAD_ERROR_DATA. */
+slad_status slad_checkpoint_place(slad_context *context, uint64_t *stage, uint64_t *step, const char *folder);
+
+/* Trained values and their moving averages change places, where there are averages: before evaluation and export, and
+ * again before the next step. */
+slad_status slad_trainer_exchange(slad_trainer *trainer);
+
+/* Sets trained tensors from a file that holds any of them (some: tensors of other stages are passed over). */
+slad_status slad_trainer_start_from(slad_trainer *trainer, const char *path);
 
 /* Bytes that a plan may take of the device: its total memory less what drivers, the host (where memory is shared) and
  * the display need. A function of the device's totals only, so that the same machine always chooses the same. */

@@ -2,6 +2,7 @@
 #include "base/files.h"
 #include "base/memory.h"
 #include "train/export.h"
+#include "train/trained_files.h"
 #include "train/trainer.h"
 
 static slad_status read_trained(slad_context *context, float *destination, const char *name, size_t rank,
@@ -9,12 +10,20 @@ static slad_status read_trained(slad_context *context, float *destination, const
 {
     slad_status status = SLAD_OK;
     const slad_trainer *trainer = user;
-    const slad_trained *trained = slad_store_trained_find(trainer->store, name);
+    size_t part;
+    const slad_tensor *tensor = slad_trained_find_part(&part, trainer->store, name);
+    const slad_safetensor *kept = !tensor && trainer->kept ? slad_safetensors_find(trainer->kept, name) : NULL;
     uint64_t elements = 1;
     for (size_t i = 0; i < rank; i++) elements *= shape[i];
-    SLAD_FAIL_IF(!trained || slad_tensor_elements(trained->tensor) != elements, SLAD_ERROR_INTERNAL,
-                 "%s is not trained, or has another size; please report it", name);
-    SLAD_TRY(slad_executor_read(trainer->executor, NULL, trained->tensor, destination));
+    const uint64_t there = tensor ? slad_tensor_elements(tensor) / slad_trained_parts(tensor)
+                           : kept ? kept->elements
+                                  : 0;
+    SLAD_FAIL_IF(there != elements, SLAD_ERROR_INTERNAL, "%s is not trained, or has another size; please report it",
+                 name);
+    if (tensor)
+        SLAD_TRY(slad_trained_read_part(context, destination, trainer->executor, tensor, part, SLAD_SLAB_TRAINED));
+    else
+        SLAD_TRY(slad_safetensors_read_float(context, destination, trainer->kept, kept, 0, elements));
 cleanup:
     return status;
 }
@@ -24,7 +33,7 @@ static slad_export_source source_of(const slad_trainer *trainer)
     return (slad_export_source){
         .teacher = trainer->teacher_encoder,
         .student = trainer->student_encoder,
-        .options = &trainer->options,
+        .options = &trainer->run_options,
         .classes = trainer->classes,
         .image_size = trainer->image_size,
         .read = read_trained,
@@ -43,7 +52,7 @@ slad_status slad_trainer_export(slad_trainer *trainer, const char *folder, const
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
     const slad_export_source source = source_of(trainer);
-    const unsigned parts = slad_export_parts_of(&trainer->options);
+    const unsigned parts = slad_export_parts_of(&trainer->run_options);
     char *path = NULL;
     for (unsigned i = 0; i < SLAD_EXPORT_PARTS; i++) {
         if (!(parts & 1u << i)) continue;

@@ -2,8 +2,8 @@
 #include "base/files.h"
 #include "base/memory.h"
 #include "base/safetensors.h"
+#include "train/trained_files.h"
 #include "train/trainer.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ static slad_status check_shape(slad_context *context, const slad_safetensors *fi
     slad_status status = SLAD_OK;
     uint64_t shape[2] = {0, 0};
     char wanted[96], found[96];
-    const size_t rank = slad_trained_file_shape(shape, tensor);
+    const size_t rank = slad_trained_part_shape(shape, tensor);
     const bool same = rank == stored->rank && memcmp(shape, stored->shape, rank * sizeof *shape) == 0;
     slad_safetensors_shape_text(wanted, sizeof wanted, shape, rank);
     slad_safetensors_shape_text(found, sizeof found, stored->shape, stored->rank);
@@ -23,24 +23,23 @@ cleanup:
     return status;
 }
 
-/* Reads a tensor of the file into one of the slabs of a trained tensor. */
+/* Reads a tensor of the file into a part of a trained tensor, in one of its slabs. */
 static slad_status load_tensor(slad_trainer *trainer, const slad_safetensors *file, const slad_safetensor *stored,
-                               const slad_tensor *tensor, slad_slab_kind kind)
+                               const slad_tensor *tensor, size_t part, slad_slab_kind kind)
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
     float *values = NULL;
-    const size_t elements = slad_tensor_elements(tensor);
     SLAD_TRY(check_shape(context, file, stored, tensor));
-    SLAD_TRY(slad_allocate(context, &values, elements, sizeof *values, stored->name));
-    SLAD_TRY(slad_safetensors_read_float(context, values, file, stored, 0, elements));
-    SLAD_TRY(slad_executor_write_slab(trainer->executor, tensor, kind, values));
+    SLAD_TRY(slad_allocate(context, &values, (size_t)stored->elements, sizeof *values, stored->name));
+    SLAD_TRY(slad_safetensors_read_float(context, values, file, stored, 0, stored->elements));
+    SLAD_TRY(slad_trained_write_part(context, trainer->executor, tensor, part, kind, values));
 cleanup:
     slad_release(values);
     return status;
 }
 
-slad_status slad_trainer_load(slad_trainer *trainer, const char *path)
+static slad_status load_file(slad_trainer *trainer, const char *path, bool all_known)
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
@@ -48,32 +47,68 @@ slad_status slad_trainer_load(slad_trainer *trainer, const char *path)
     SLAD_TRY(slad_safetensors_open(context, &file, path));
     for (size_t i = 0; i < slad_safetensors_count(file); i++) {
         const slad_safetensor *stored = slad_safetensors_at(file, i);
-        const slad_trained *trained = slad_store_trained_find(trainer->store, stored->name);
-        SLAD_FAIL_IF(!trained, SLAD_ERROR_DATA,
+        size_t part;
+        const slad_tensor *tensor = slad_trained_find_part(&part, trainer->store, stored->name);
+        SLAD_FAIL_IF(!tensor && all_known, SLAD_ERROR_DATA,
                      "%s holds %s, which is not trained with these options; names are those of a run's "
                      "state.safetensors",
                      path, stored->name);
-        SLAD_TRY(load_tensor(trainer, file, stored, trained->tensor, SLAD_SLAB_TRAINED));
+        if (tensor) SLAD_TRY(load_tensor(trainer, file, stored, tensor, part, SLAD_SLAB_TRAINED));
     }
 cleanup:
     slad_safetensors_close(file);
     return status;
 }
 
-static slad_status resume_kind(slad_trainer *trainer, const slad_safetensors *file, const slad_state_kind *kind)
+slad_status slad_trainer_load(slad_trainer *trainer, const char *path)
+{
+    return load_file(trainer, path, true);
+}
+
+slad_status slad_trainer_start_from(slad_trainer *trainer, const char *path)
+{
+    return load_file(trainer, path, false);
+}
+
+static slad_status resume_tensor(slad_trainer *trainer, const slad_safetensors *file, const slad_state_kind *kind,
+                                 const slad_tensor *tensor)
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
-    char name[128];
-    for (size_t i = 0; i < slad_store_trained_count(trainer->store); i++) {
-        const slad_tensor *tensor = slad_store_trained_at(trainer->store, i)->tensor;
-        snprintf(name, sizeof name, "%s%s", kind->prefix, tensor->name);
+    char name[SLAD_TRAINED_NAME];
+    for (size_t part = 0; part < slad_trained_parts(tensor); part++) {
+        slad_trained_part_name(name, kind->prefix, tensor, part);
         const slad_safetensor *stored = slad_safetensors_find(file, name);
         SLAD_FAIL_IF(!stored, SLAD_ERROR_DATA, "%s has no tensor %s; the run cannot be resumed with these options",
                      slad_safetensors_path(file), name);
-        SLAD_TRY(load_tensor(trainer, file, stored, tensor, kind->kind));
+        SLAD_TRY(load_tensor(trainer, file, stored, tensor, part, kind->kind));
     }
 cleanup:
+    return status;
+}
+
+/* A whole number of the file's metadata. */
+static bool metadata_number(uint64_t *value, const slad_safetensors *file, const char *key)
+{
+    char *rest;
+    const char *text = slad_safetensors_metadata(file, key);
+    if (!text || *text < '0' || *text > '9') return false;
+    *value = strtoull(text, &rest, 10);
+    return *rest == '\0';
+}
+
+slad_status slad_checkpoint_place(slad_context *context, uint64_t *stage, uint64_t *step, const char *folder)
+{
+    slad_status status = SLAD_OK;
+    slad_safetensors *file = NULL;
+    char *path = NULL;
+    SLAD_TRY(slad_path_join(context, &path, folder, "optimizer.safetensors"));
+    SLAD_TRY(slad_safetensors_open(context, &file, path));
+    SLAD_FAIL_IF(!metadata_number(stage, file, "stage") || !metadata_number(step, file, "step"), SLAD_ERROR_DATA,
+                 "%s does not say of which step it is; the run cannot be resumed", path);
+cleanup:
+    slad_safetensors_close(file);
+    slad_release(path);
     return status;
 }
 
@@ -82,16 +117,21 @@ slad_status slad_trainer_resume(slad_trainer *trainer, const char *folder)
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
     slad_safetensors *file = NULL;
-    char *path = NULL, *rest = NULL;
+    slad_state_kind kinds[SLAD_RESUME_KINDS];
+    char *path = NULL;
+    uint64_t stage = 0, step = 0;
     SLAD_FAIL_IF(trainer->flights[0].under_way || trainer->flights[1].under_way, SLAD_ERROR_USAGE,
                  "A step is under way; call slad_trainer_finish before slad_trainer_resume");
+    SLAD_TRY(slad_checkpoint_place(context, &stage, &step, folder));
     SLAD_TRY(slad_path_join(context, &path, folder, "optimizer.safetensors"));
+    SLAD_FAIL_IF(stage != trainer->stage || step > trainer->total_steps, SLAD_ERROR_DATA,
+                 "%s is of step %llu of stage %llu, which this training does not have", path, (unsigned long long)step,
+                 (unsigned long long)stage);
     SLAD_TRY(slad_safetensors_open(context, &file, path));
-    const char *text = slad_safetensors_metadata(file, "step");
-    const unsigned long long step = text ? strtoull(text, &rest, 10) : 0;
-    SLAD_FAIL_IF(!text || *text < '0' || *text > '9' || *rest || step > trainer->total_steps, SLAD_ERROR_DATA,
-                 "%s does not say of which step it is; the run cannot be resumed", path);
-    for (size_t i = 0; i < SLAD_RESUME_KINDS; i++) SLAD_TRY(resume_kind(trainer, file, &slad_resume_kinds[i]));
+    const size_t kind_count = slad_resume_kinds(kinds, trainer);
+    for (size_t kind = 0; kind < kind_count; kind++)
+        for (size_t i = 0; i < slad_store_trained_count(trainer->store); i++)
+            SLAD_TRY(resume_tensor(trainer, file, &kinds[kind], slad_store_trained_at(trainer->store, i)->tensor));
     trainer->step = step;
 cleanup:
     slad_safetensors_close(file);

@@ -74,6 +74,7 @@ static void set_step_values(const slad_trainer *trainer, slad_flight *flight, co
     values[SLAD_STEP_BIAS_1] = (float)(1.0 / (1.0 - pow(SLAD_ADAM_BETA_1, t)));
     values[SLAD_STEP_BIAS_2] = (float)(1.0 / (1.0 - pow(SLAD_ADAM_BETA_2, t)));
     values[SLAD_STEP_DECAY] = (float)options->weight_decay;
+    values[SLAD_STEP_AVERAGE] = (float)slad_schedule_average_share(options->ema, trainer->step);
     values[SLAD_STEP_RATES + SLAD_GROUP_ADAPTERS] = (float)(factor * options->learning_rate);
     values[SLAD_STEP_RATES + SLAD_GROUP_ADAPTERS_B] = (float)(factor * options->learning_rate * options->lora_plus);
     values[SLAD_STEP_RATES + SLAD_GROUP_HEADS] = (float)(factor * options->head_learning_rate);
@@ -233,6 +234,16 @@ slad_status slad_trainer_finish(slad_trainer *trainer, slad_step_report *report,
     if (has_report) *has_report = false;
     if (trainer->step == 0) return SLAD_OK;
     return land(trainer, &trainer->flights[(trainer->step - 1) % 2], report, has_report);
+}
+
+slad_status slad_trainer_exchange(slad_trainer *trainer)
+{
+    slad_status status = SLAD_OK;
+    if (!trainer->exchange || trainer->step == 0) return SLAD_OK;
+    SLAD_TRY(slad_executor_run(trainer->executor, trainer->exchange, SLAD_PHASE_STEP));
+    trainer->exchanged = !trainer->exchanged;
+cleanup:
+    return status;
 }
 
 /* Copies the first `count` rows of the logits that the evaluation pass made. */

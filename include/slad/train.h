@@ -264,8 +264,17 @@ typedef struct slad_run_options {
     bool skip_cka; /* leave CKA out of the report of a run with a teacher; it costs a walk over the validation images */
     slad_train_options train;
 } slad_run_options;
-/* Errors: all of the above; SLAD_ERROR_USAGE when `out` exists without overwrite; SLAD_ERROR_INTERRUPTED after the
- * cancel callback said so: the checkpoint is written. */
+/* The options that a run was started with, for going on with it: sets all of *options but out and skip_cka, with resume on; what
+ * they point to is owned by *start. Free with slad_run_start_free. Errors: SLAD_ERROR_USAGE if the folder holds no run
+ * that can be resumed, SLAD_ERROR_DATA. */
+typedef struct slad_run_start slad_run_start;
+SLAD_API slad_status slad_run_start_read(slad_context *context, slad_run_start **start, slad_run_options *options,
+                                         const char *run);
+SLAD_API void slad_run_start_free(slad_run_start *start);
+/* Trains, or with resume goes on from the last checkpoint, to the bytes that an unbroken run has (but for times);
+ * options must then be those that the run was started with, but for out and workers. Errors: all of the above;
+ * SLAD_ERROR_USAGE when `out` exists without overwrite; SLAD_ERROR_INTERRUPTED after the cancel callback said so: the
+ * checkpoint is written. */
 SLAD_API slad_status slad_run_train(slad_context *context, slad_device *device, const slad_run_options *options);
 
 /* Evaluation of a run (student and teacher) or of a Hugging Face folder with a classifier (student), over the

@@ -1,0 +1,109 @@
+/* The folder of a run: what lies in it, and making room for a new one. */
+#include "base/files.h"
+#include "base/memory.h"
+#include "train/run_training.h"
+#include <string.h>
+
+static const char *const run_files[] = {
+    "config.json",       "metrics.jsonl",       "state.safetensors", "optimizer.safetensors", "best.safetensors",
+    "probe.safetensors", "teacher.safetensors", "student",           "student-adapter",       "teacher-adapter",
+    "report.html",       SLAD_PREDICTED_FILE,   "summary.json"};
+
+/* Whether path is folder, or lies below it; both absolute. */
+static bool lies_in(const char *path, const char *folder)
+{
+    const size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* Refuses to replace a file or folder of an old run that this run reads until its end. */
+static slad_status check_replacing(slad_context *context, const char *old, const slad_run_options *options)
+{
+    slad_status status = SLAD_OK;
+    const char *const inputs[] = {options->teacher, options->student, options->data};
+    char *folder = NULL, *input = NULL;
+    SLAD_TRY(slad_path_absolute(context, &folder, old));
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        if (!inputs[i] || slad_path_look(inputs[i]) == SLAD_PATH_MISSING) continue;
+        SLAD_TRY(slad_path_absolute(context, &input, inputs[i]));
+        SLAD_FAIL_IF(lies_in(input, folder), SLAD_ERROR_USAGE,
+                     "%s belongs to the run that --overwrite would replace; choose another --out", inputs[i]);
+        slad_release(input);
+        input = NULL;
+    }
+cleanup:
+    slad_release(folder);
+    slad_release(input);
+    return status;
+}
+
+/* Creates the folder and proves that it can be written to. A run that it holds already stays until its replacement is
+ * ready to start: a mistyped path must not cost it. */
+/* Removes what writers that were killed left beside their files: FILE.PROCESS-N.tmp. */
+static slad_status clear_leftovers(slad_context *context, const char *folder)
+{
+    slad_status status = SLAD_OK;
+    slad_directory directory = {0};
+    char *path = NULL;
+    SLAD_TRY(slad_directory_read(context, &directory, folder));
+    for (size_t i = 0; i < directory.count; i++) {
+        const char *name = directory.entries[i].name;
+        const size_t length = strlen(name);
+        if (length < 4 || strcmp(name + length - 4, ".tmp") != 0) continue;
+        SLAD_TRY(slad_path_join(context, &path, folder, name));
+        SLAD_TRY(slad_path_remove(context, path));
+        slad_release(path);
+        path = NULL;
+    }
+cleanup:
+    slad_directory_free(&directory);
+    slad_release(path);
+    return status;
+}
+
+slad_status slad_run_folder_prepare(slad_context *context, const slad_run_options *options)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    const slad_path_kind kind = slad_path_look(options->out);
+    SLAD_FAIL_IF(options->out[0] == '\0', SLAD_ERROR_USAGE, "--out is empty; name a folder");
+    SLAD_FAIL_IF(kind != SLAD_PATH_MISSING && kind != SLAD_PATH_DIRECTORY, SLAD_ERROR_USAGE,
+                 "--out %s is no folder; choose another", options->out);
+    SLAD_FAIL_IF(options->resume && options->overwrite, SLAD_ERROR_USAGE,
+                 "--resume goes on with the run in --out, --overwrite replaces it: give one of them");
+    SLAD_FAIL_IF(options->resume && !slad_path_is_run(context, options->out), SLAD_ERROR_USAGE,
+                 "%s holds no run with a checkpoint to resume; leave --resume out", options->out);
+    SLAD_TRY(slad_directory_create(context, options->out));
+    for (size_t i = 0; i < sizeof run_files / sizeof *run_files; i++) {
+        SLAD_TRY(slad_path_join(context, &path, options->out, run_files[i]));
+        const bool exists = slad_path_look(path) != SLAD_PATH_MISSING;
+        SLAD_FAIL_IF(
+            exists && !options->overwrite && !options->resume, SLAD_ERROR_USAGE,
+            "%s already holds a run (%s); choose another --out, or give --overwrite, or --resume to go on with it",
+            options->out, run_files[i]);
+        if (exists && options->overwrite) SLAD_TRY(check_replacing(context, path, options));
+        slad_release(path);
+        path = NULL;
+    }
+    if (options->resume || options->overwrite) SLAD_TRY(clear_leftovers(context, options->out));
+    SLAD_TRY(slad_directory_test_writing(context, options->out));
+cleanup:
+    slad_release(path);
+    return status;
+}
+
+/* Leaves nothing of another run in the folder. */
+slad_status slad_run_folder_clear(slad_context *context, const char *folder)
+{
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    for (size_t i = 0; i < sizeof run_files / sizeof *run_files; i++) {
+        SLAD_TRY(slad_path_join(context, &path, folder, run_files[i]));
+        SLAD_TRY(slad_path_remove(context, path));
+        slad_release(path);
+        path = NULL;
+    }
+cleanup:
+    slad_release(path);
+    return status;
+}
