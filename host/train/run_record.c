@@ -204,7 +204,9 @@ slad_status slad_run_record_times(slad_context *context, slad_run_times *times, 
 {
     slad_status status = SLAD_OK;
     const slad_history *history = &record->history;
-    const double batch = record->config.train.batch, images = slad_run_record_number(record, "data", "train_images");
+    const double unlabelled = slad_run_record_number(record, "data", "unlabelled_images");
+    const double labelled = slad_run_record_number(record, "data", "train_images");
+    const double batch = record->config.train.batch, images = labelled + (unlabelled > 0 ? unlabelled : 0);
     const double per_epoch = fmax(1, ceil(images / batch)), rest = images - (per_epoch - 1) * batch;
     double *rates = NULL;
     size_t count = 0;

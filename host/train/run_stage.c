@@ -89,7 +89,7 @@ static slad_status take_step(slad_run *run)
     slad_step_report report;
     bool has_report = false;
     SLAD_TRY(slad_loader_next(run->training, &batch));
-    for (size_t i = 0; i < batch->count; i++) run->learnt = run->learnt || batch->task_weights[i] != 0.0f;
+    for (size_t i = 0; i < batch->count; i++) run->learnt = run->learnt || batch->kl_weights[i] != 0.0f;
     status = slad_trainer_step(run->trainer, batch, &report, &has_report);
     if (has_report) {
         const slad_status written = write_step(run, &report);

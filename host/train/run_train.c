@@ -47,6 +47,7 @@ static slad_status open_models_and_data(slad_run *run)
     SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
     SLAD_FAIL_IF(slad_dataset_count(run->dataset, SLAD_SPLIT_TRAIN) == 0, SLAD_ERROR_DATA, "%s has no training images",
                  options->data);
+    if (options->unlabelled) SLAD_TRY(slad_dataset_add_unlabelled(context, run->dataset, options->unlabelled));
     SLAD_TRY(check_names(run));
     run->image_size = options->train.image_size;
     SLAD_TRY(slad_run_preprocess(context, &run->preprocess, &run->image_size, options->student, run->dataset));
@@ -282,7 +283,6 @@ static slad_status refuse_unfinished(slad_context *context, const slad_run_optio
     slad_status status = SLAD_OK;
     SLAD_FAIL_IF(options->teacher_adapter || options->student_adapter, SLAD_ERROR_USAGE,
                  "--teacher-adapter and --student-adapter are not available in this version of slad");
-    SLAD_FAIL_IF(options->unlabelled, SLAD_ERROR_USAGE, "--unlabelled is not available in this version of slad");
 cleanup:
     return status;
 }
@@ -296,6 +296,10 @@ slad_status slad_run_train(slad_context *context, slad_device *device, const sla
     SLAD_FAIL_IF((options->train.teacher_adapt != SLAD_ADAPT_NONE) != (options->teacher != NULL), SLAD_ERROR_USAGE,
                  options->teacher ? "This method trains the student alone: leave --teacher out"
                                   : "This method has a teacher beside the student: give --teacher DIR");
+    SLAD_FAIL_IF(
+        options->unlabelled && (options->train.teacher_adapt == SLAD_ADAPT_NONE || options->train.alpha_kl == 0),
+        SLAD_ERROR_USAGE, "--unlabelled images count in the distillation loss only, and %s; leave it out, or distil",
+        options->train.alpha_kl == 0 ? "--alpha-kl is 0" : "this method has no teacher");
     SLAD_TRY(slad_run_folder_prepare(context, options));
     SLAD_TRY(open_models_and_data(&run));
     SLAD_TRY(open_loaders(&run));
