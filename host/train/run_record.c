@@ -50,6 +50,7 @@ static slad_status add_evaluation(slad_context *context, slad_history *history, 
     slad_status status = SLAD_OK;
     const cJSON *student = cJSON_GetObjectItemCaseSensitive(line, "student");
     const cJSON *teacher = cJSON_GetObjectItemCaseSensitive(line, "teacher");
+    const cJSON *measure = cJSON_GetObjectItemCaseSensitive(line, "measure");
     SLAD_TRY(slad_grow(context, &history->evaluations, &history->evaluation_capacity, history->evaluation_count + 1,
                        sizeof *history->evaluations, "the evaluations of a run"));
     history->evaluations[history->evaluation_count++] = (slad_history_evaluation){
@@ -60,6 +61,8 @@ static slad_status add_evaluation(slad_context *context, slad_history *history, 
         .student_mean = number_of(student, "mean_per_class"),
         .teacher_top1 = number_of(teacher, "top1"),
         .teacher_mean = number_of(teacher, "mean_per_class"),
+        .by_class = cJSON_IsString(measure) &&
+                    strcmp(measure->valuestring, slad_measure_name(SLAD_MEASURE_MEAN_PER_CLASS)) == 0,
     };
 cleanup:
     return status;
