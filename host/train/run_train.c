@@ -5,6 +5,7 @@
 #include "train/report.h"
 #include "train/run_training.h"
 #include <stdio.h>
+#include <string.h>
 
 /* What config.json and the student's folder will name must be UTF-8; found out now, and not when all is trained. */
 static slad_status check_names(slad_run *run)
@@ -127,6 +128,29 @@ static slad_status stage_file(slad_run *run, char **path, slad_stage_kind kind)
     return slad_path_join(run->context, path, run->options->out, name);
 }
 
+/* A frozen teacher tells the classes apart by their order: they must be the data's. A folder whose classes have no
+ * names is trusted. */
+static slad_status check_frozen_classes(slad_run *run, const slad_network_source *frozen)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const size_t classes = slad_dataset_class_count(run->dataset);
+    SLAD_FAIL_IF(frozen->classes != classes, SLAD_ERROR_DATA,
+                 "The frozen teacher %s tells %zu classes apart, the data has %zu; it must have been trained on them",
+                 run->options->teacher, frozen->classes, classes);
+    for (size_t i = 0; i < classes; i++) {
+        const char *theirs = slad_run_model_class_name(&run->frozen, i),
+                   *ours = slad_dataset_class_name(run->dataset, i);
+        SLAD_FAIL_IF(
+            strncmp(theirs, "LABEL_", 6) != 0 && strcmp(theirs, ours) != 0, SLAD_ERROR_DATA,
+            "Class %zu is %s to the frozen teacher %s, but %s in the data; both must have the same classes in the "
+            "same order",
+            i, theirs, run->options->teacher, ours);
+    }
+cleanup:
+    return status;
+}
+
 /* The frozen teacher of a stage: what the stage before trained, or what --teacher names. */
 static slad_status find_frozen(slad_run *run, slad_trainer_setup *setup)
 {
@@ -137,6 +161,7 @@ static slad_status find_frozen(slad_run *run, slad_trainer_setup *setup)
     if (setup->options->teacher_adapt != SLAD_ADAPT_FROZEN) return SLAD_OK;
     if (options->teacher_adapt == SLAD_ADAPT_FROZEN) {
         SLAD_TRY(slad_run_model_frozen(context, &setup->frozen, &run->frozen));
+        SLAD_TRY(check_frozen_classes(run, &setup->frozen));
         setup->teacher = setup->frozen.encoder;
     } else {
         SLAD_TRY(stage_file(run, &path, SLAD_STAGE_TEACHER));
