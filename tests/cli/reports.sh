@@ -55,4 +55,18 @@ says config.json
 run 8 compare joint-0 --out no/such/page.html
 says no/such/page.html
 
+# A sheet of pictures, and names of all kinds.
+cp data/val/class-0/0.png 'a "<b>&.png'
+cp data/val/class-0/0.png "$(printf 'n\377.png')"
+run 0 predict joint-0 data/val/class-0/0.png 'a "<b>&.png' --sheet sheet.html --top 2
+prints "0.png: class-"
+page sheet.html "a &quot;&lt;b&gt;&amp;.png" data:image/png "<b>class-"
+run 0 predict joint-0 "$(printf 'n\377.png')" --json --sheet bytes.html
+prints_json predictions
+check "the bytes of a name are lost" grep -q "$(printf 'n\357\277\275.png')" stdout
+page bytes.html "$(printf 'n\357\277\275.png')"
+run 2 predict joint-0 data/val/class-0/0.png --sheet sheet.png
+says .html
+run 8 predict joint-0 data/val/class-0/0.png --sheet no/such.html
+
 finish
