@@ -14,7 +14,7 @@ bool slad_run_in_last_stage(const slad_run *run)
 /* The run's number of the stage's first step. */
 static uint64_t first_step(const slad_run *run)
 {
-    return run->stage * run->total_steps;
+    return slad_run_steps_before(run, run->stage);
 }
 
 /* As metrics call it; NULL for a run of one stage. */
@@ -259,7 +259,7 @@ static slad_status take_steps(slad_run *run)
     for (uint64_t done = slad_trainer_steps_done(run->trainer); done < run->total_steps;) {
         SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED, "Interrupted after %llu of %llu steps",
                      (unsigned long long)(first_step(run) + done),
-                     (unsigned long long)(run->stage_count * run->total_steps));
+                     (unsigned long long)slad_run_steps_before(run, run->stage_count));
         SLAD_TRY(take_step(run));
         SLAD_TRY(after_step(run, ++done));
     }

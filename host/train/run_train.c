@@ -95,10 +95,35 @@ static slad_status open_loaders(slad_run *run)
         SLAD_TRY(slad_loader_create(context, &run->validation, run->dataset, SLAD_SPLIT_VALIDATION, &run->preprocess,
                                     &options));
     }
-    run->steps_per_epoch = slad_loader_batches(run->training);
-    run->total_steps = train->steps ? train->steps : (uint64_t)train->epochs * run->steps_per_epoch;
 cleanup:
     return status;
+}
+
+/* Unlabelled images count in the KL only. */
+static bool distils(const slad_stage *stage)
+{
+    return stage->options.teacher_adapt != SLAD_ADAPT_NONE && stage->options.alpha_kl > 0;
+}
+
+static size_t epoch_steps(const slad_run *run, size_t stage)
+{
+    const size_t batch = run->options->train.batch;
+    size_t images = slad_dataset_count(run->dataset, SLAD_SPLIT_TRAIN);
+    if (distils(&run->stages[stage])) images += slad_dataset_unlabelled_count(run->dataset);
+    return (images + batch - 1) / batch;
+}
+
+uint64_t slad_run_stage_steps(const slad_run *run, size_t stage)
+{
+    const slad_train_options *options = &run->options->train;
+    return options->steps ? options->steps : (uint64_t)options->epochs * epoch_steps(run, stage);
+}
+
+uint64_t slad_run_steps_before(const slad_run *run, size_t stage)
+{
+    uint64_t steps = 0;
+    for (size_t i = 0; i < stage; i++) steps += slad_run_stage_steps(run, i);
+    return steps;
 }
 
 /* config.json and metrics.jsonl, new or gone on with. */
@@ -114,7 +139,7 @@ static slad_status open_records(slad_run *run)
     SLAD_TRY(slad_path_join(context, &path, options->out, "metrics.jsonl"));
     SLAD_TRY(slad_metrics_open(context, &run->metrics, path, !resuming));
     SLAD_TRY(slad_metrics_add_events(context, run->metrics, options->out,
-                                     resuming ? run->resume.stage * run->total_steps + run->resume.step : 0));
+                                     resuming ? slad_run_steps_before(run, run->resume.stage) + run->resume.step : 0));
 cleanup:
     slad_release(path);
     return status;
@@ -208,6 +233,9 @@ static slad_status open_trainer(slad_run *run)
     slad_status status = SLAD_OK;
     const slad_stage *stage = &run->stages[run->stage];
     const slad_run_options *options = run->options;
+    slad_loader_restrict(run->training, !distils(stage));
+    run->steps_per_epoch = epoch_steps(run, run->stage);
+    run->total_steps = slad_run_stage_steps(run, run->stage);
     slad_trainer_setup setup = {
         .teacher = stage->options.teacher_adapt == SLAD_ADAPT_NONE ? NULL : run->teacher,
         .student = stage->options.student_adapt == SLAD_ADAPT_NONE ? NULL : run->student,

@@ -266,6 +266,8 @@ check "an epoch does not cover 12 labelled and 3 unlabelled images" sh -c 'grep 
 check "no step is without labels" grep -q '"loss_student":0,' run/metrics.jsonl
 distil 0 more --batch 4 --mixup 1 --cutmix 1
 distil 0 more --batch 4 --method kd-probe
+check "the teacher's stage has not 3 steps, the student's 4" \
+    sh -c 'grep -c "stage\":\"teacher.*\"loss\"" run/metrics.jsonl | grep -qx 3 && grep -c "stage\":\"student.*\"loss\"" run/metrics.jsonl | grep -qx 4'
 distil 2 more --alpha-kl 0
 says --unlabelled --alpha-kl
 run 2 train --method lora --student student --data data --out run --unlabelled more
