@@ -1,66 +1,13 @@
 /* Reading folders of PEFT: what slad writes, the names of hub and timm, patterns and rsLoRA, and what is refused.
  * tests/oracle/check_peft.py has slad read folders that peft itself wrote. */
 #include "formula.h"
+#include "peft_folder.h"
 #include "tiny_model.h"
 
 #include "base/pattern.h"
 #include "io/peft.h"
 
-enum { WIDTH = 6, MOST = 16 };
-
-/* A folder of made-up tensors. */
-typedef struct made {
-    slad_safetensors_entry entries[MOST];
-    char names[MOST][128];
-    uint64_t shapes[MOST][2];
-    float *values[MOST];
-    size_t count;
-} made;
-
-static void made_add(made *list, const char *name, uint64_t rows, uint64_t columns)
-{
-    const size_t slot = list->count++;
-    const size_t elements = (size_t)(rows * (columns ? columns : 1));
-    assert_true(slot < MOST);
-    (void)snprintf(list->names[slot], sizeof list->names[slot], "base_model.model.%s", name);
-    list->shapes[slot][0] = rows;
-    list->shapes[slot][1] = columns;
-    list->values[slot] = malloc(elements * sizeof(float) + 1);
-    assert_non_null(list->values[slot]);
-    formula_tensor(list->values[slot], elements, name, 1.0, 0);
-    list->entries[slot] = (slad_safetensors_entry){list->names[slot], SLAD_SAFETENSORS_F32, columns ? 2 : 1,
-                                                   list->shapes[slot], list->values[slot]};
-}
-
-/* lora_A [rank, inputs] and lora_B [outputs, rank] of a module. */
-static void made_add_pair(made *list, const char *module, uint64_t rank, uint64_t inputs, uint64_t outputs)
-{
-    char name[128];
-    (void)snprintf(name, sizeof name, "%s.lora_A.weight", module);
-    made_add(list, name, rank, inputs);
-    (void)snprintf(name, sizeof name, "%s.lora_B.weight", module);
-    made_add(list, name, outputs, rank);
-}
-
-static void made_free(made *list)
-{
-    for (size_t i = 0; i < list->count; i++) free(list->values[i]);
-    list->count = 0;
-}
-
-/* Writes the folder "peft" with a configuration that has these fields behind peft_type. */
-static void made_write(scratch *own, const made *list, const char *fields)
-{
-    char text[1024];
-    const int length = snprintf(text, sizeof text, "{\"peft_type\": \"LORA\"%s%s}", *fields ? ", " : "", fields);
-    assert_int_equal(slad_directory_create(own->context, scratch_path(own, "peft")), SLAD_OK);
-    assert_int_equal(
-        slad_file_write_all(own->context, scratch_path(own, "peft/adapter_config.json"), text, (size_t)length),
-        SLAD_OK);
-    assert_int_equal(slad_safetensors_write(own->context, scratch_path(own, "peft/adapter_model.safetensors"),
-                                            list->entries, list->count, NULL, 0),
-                     SLAD_OK);
-}
+enum { WIDTH = 6 };
 
 static slad_peft *open_good(scratch *own)
 {
@@ -150,7 +97,7 @@ static void test_names(void **state)
     };
     scratch *own = *state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        made list = {0};
+        made_peft list = {0};
         made_add_pair(&list, rows[i].module, 8, WIDTH, WIDTH);
         made_write(own, &list, "");
         slad_peft *peft = open_good(own);
@@ -168,7 +115,7 @@ static void test_names(void **state)
 static void test_scales(void **state)
 {
     scratch *own = *state;
-    made list = {0};
+    made_peft list = {0};
     made_add_pair(&list, "blocks.0.attn.qkv", 4, WIDTH, 3 * WIDTH);
     made_add_pair(&list, "blocks.0.attn.proj", 9, WIDTH, WIDTH);
     made_add_pair(&list, "blocks.1.attn.proj", 4, WIDTH, WIDTH);
@@ -251,7 +198,7 @@ static void test_refused_fields(void **state)
         {"\"r\": 8, \"r\": 8", "twice"},
     };
     scratch *own = *state;
-    made list = {0};
+    made_peft list = {0};
     made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         made_write(own, &list, rows[i].fields);
@@ -287,14 +234,14 @@ static void test_refused_tensors(void **state)
     };
     scratch *own = *state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        made list = {0};
+        made_peft list = {0};
         made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
         made_add(&list, rows[i].name, rows[i].rows, rows[i].columns);
         made_write(own, &list, "");
         assert_refused(own, rows[i].message);
         made_free(&list);
     }
-    made list = {0};
+    made_peft list = {0};
     made_write(own, &list, "");
     assert_refused(own, "no adapter");
     made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
@@ -322,7 +269,7 @@ static void test_refused_tensors(void **state)
 static void test_base(void **state)
 {
     scratch *own = *state;
-    made list = {0};
+    made_peft list = {0};
     char *path = NULL;
     made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
     made_write(own, &list, "\"base_model_name_or_path\": \"the/base\"");
@@ -348,7 +295,7 @@ static void test_adapted_model(void **state)
     enum { HIDDEN = 8, MLP = 32 };
     scratch *own = *state;
     tiny model = tiny_default();
-    made list = {0};
+    made_peft list = {0};
     slad_hf_model *base = NULL, *adapted = NULL;
     float before[MLP * HIDDEN], after[MLP * HIDDEN];
     write_config(own, &model);
@@ -414,14 +361,14 @@ static void test_adapted_wrong_model(void **state)
     write_config(own, &model);
     write_tensors(own, &model);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        made list = {0};
+        made_peft list = {0};
         made_add_pair(&list, rows[i].module, 8, rows[i].inputs, rows[i].outputs);
         made_write(own, &list, "\"base_model_name_or_path\": \".\"");
         assert_int_equal(slad_hf_open(own->context, &adapted, scratch_path(own, "peft")), SLAD_ERROR_DATA);
         assert_message(own, rows[i].message);
         made_free(&list);
     }
-    made list = {0};
+    made_peft list = {0};
     made_add_pair(&list, "blocks.0.attn.qkv", 8, 8, 24);
     made_add(&list, "classifier.weight", 5, 8);
     made_add(&list, "classifier.bias", 5, 0);
@@ -438,7 +385,7 @@ static void test_adapted_wrong_model(void **state)
 static void test_no_memory(void **state)
 {
     scratch *own = *state;
-    made list = {0};
+    made_peft list = {0};
     bool struck = true;
     made_add_pair(&list, "blocks.0.attn.qkv", 8, WIDTH, 3 * WIDTH);
     made_add(&list, "classifier.weight", 3, 12);

@@ -61,6 +61,24 @@ run 3 export student --out bare --what onnx
 says student "no classifier"
 check "a part of a refused export is left" is_missing bare/onnx
 
+# A folder of adapters stands for the model that it makes of its base, and training can start from it.
+run 0 predict run/student-adapter data/val/class-0/0.png --json
+cp stdout adapted
+run 0 predict run/student data/val/class-0/0.png --json
+check "the adapters and the merged student differ" cmp -s adapted stdout
+run 0 export run/student-adapter --out merged --what student
+check "the merged students differ" cmp -s run/student/model.safetensors merged/student/model.safetensors
+run 0 train --student student --student-adapter run/student-adapter $train --method lora --out started
+says started run/student-adapter
+run 2 train --teacher teacher --student student --student-adapter run/student-adapter $train --out shared
+says --student-adapter "--share none"
+run 2 train --student student --student-adapter run/student-adapter $train --method lora --lora-rank 4 --out small-rank
+says "--lora-rank 16"
+run 2 train --student run/student-adapter $train --method lora --out nested
+says run/student-adapter --student-adapter
+run 3 train --student student --student-adapter run/teacher-adapter $train --method lora --out other
+says "different models"
+
 # Files that may not grow: no part of an export is left.
 "$inputs" limited 500 "$slad" export run --out small 2>stderr
 got=$?

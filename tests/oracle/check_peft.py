@@ -8,11 +8,13 @@
     python3 tests/oracle/check_peft.py check DIR/run DIR/data/val.safetensors DIR/predictions.safetensors
     python3 tests/oracle/check_peft.py check DIR/export DIR/data/val.safetensors DIR/predictions.safetensors
 
-and the other way round, has slad read what peft writes:
+with any of the options on adapters; and the other way round, has slad read what peft writes:
 
     python3 tests/oracle/check_peft.py adapt DIR
     for a in DIR/adapters/*; do slad eval $a --data DIR/data --predictions $a/predictions.safetensors; done
     python3 tests/oracle/check_peft.py adapted DIR
+
+(and start from it: slad train --student-adapter DIR/adapters/NAME ... --lr 0 --head-lr 0 --steps 1 leaves its logits).
 
 `check` ends with 1 if a logit differs by more than 1e-4, or if a tensor that the model at hand has is missing from the
 folder, or one that the folder has under the names of this version of transformers is not used; `adapted` if slad's logits
@@ -29,7 +31,7 @@ import torch
 import transformers
 from peft import AutoPeftModel, LoraConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from transformers import Dinov2Config, Dinov2ForImageClassification, Dinov2Model
+from transformers import AutoModelForImageClassification, Dinov2Config, Dinov2ForImageClassification, Dinov2Model
 
 CLASSES = 4
 IMAGE = 56
@@ -57,15 +59,16 @@ def logits(model, pixels):
 
 def base_model(folder, classes):
     config = json.loads((folder / "adapter_config.json").read_text())
-    return Dinov2ForImageClassification.from_pretrained(config["base_model_name_or_path"], num_labels=classes)
+    return AutoModelForImageClassification.from_pretrained(config["base_model_name_or_path"], num_labels=classes)
 
 
 def count_keys(folder, classes):
-    """Adapter tensors that the model misses, and tensors of the folder that it has no place for."""
+    """Adapter tensors that the model misses, those it has, and tensors of the folder that it has no place for."""
     model = get_peft_model(base_model(folder, classes), LoraConfig.from_pretrained(folder))
     result = set_peft_model_state_dict(model, load_peft_weights(folder, device="cpu"))
     missing = [key for key in result.missing_keys if "lora_" in key or "modules_to_save" in key]
-    return missing, list(result.unexpected_keys)
+    present = [name for name, _ in model.named_parameters() if "lora_" in name]
+    return missing, len(present), list(result.unexpected_keys)
 
 
 def report(what, got, wanted):
@@ -99,17 +102,17 @@ def check_adapter(folder, pixels, wanted):
         model.load_adapter(str(folder))
         good &= report(f"{folder.name}, load_adapter of transformers", logits(model, pixels), wanted)
     good &= adapter_matters(folder, pixels, wanted)
-    missing, unexpected = count_keys(folder, classes)
+    missing, present, unexpected = count_keys(folder, classes)
     adapters = [key for key in load_file(folder / "adapter_model.safetensors") if "lora_" in key]
     print(f"{folder.name}: {len(missing)} tensors missing; {len(unexpected)} of {len(adapters)} under the names of "
           "another version of transformers")
-    return good and not missing and len(unexpected) == len(adapters) // 2
+    return good and not missing and len(unexpected) == len(adapters) - present
 
 
 def check(folder, data, predictions):
     pixels = load_file(data)["pixel_values"]
     wanted = load_file(predictions)
-    model = Dinov2ForImageClassification.from_pretrained(folder / "student")
+    model = AutoModelForImageClassification.from_pretrained(folder / "student")
     good = report("student", logits(model, pixels), wanted["student_logits"])
     for role in ("student", "teacher"):
         adapter = folder / f"{role}-adapter"
