@@ -6,8 +6,7 @@
  * (n / panel) * depth * panel + k * panel + n % panel. The last panel is filled up with zeros.
  *
  * A launch works on the rows o of one window, first_row .. first_row + rows - 1, which are those that its adapter
- * adapts; a weight with several adapters is packed by several launches. Those whose window was packed before add what
- * their adapter gives to what lies there. */
+ * adapts; a weight with several adapters is packed by several launches. */
 #include "common.h"
 
 /* Rows o of the weight that a work-item takes at once, by VECTOR_WIDTH columns i. */
@@ -43,20 +42,44 @@ static inline float adapter_element(__global const float *lora_a, __global const
     return delta;
 }
 
+/* PACK_ROWS x VECTOR_WIDTH elements of what the adapter adds. */
+static inline void adapter_block(floatv *value, __global const float *lora_a, __global const float *lora_b,
+                                 const pack_sizes *sizes, uint first_o, uint first_i)
+{
+    uint up[PACK_ROWS];
+#pragma unroll
+    for (uint j = 0; j < PACK_ROWS; j++) {
+        value[j] = (floatv)(0.0f);
+        up[j] = up_offset(sizes, first_o + j);
+    }
+    for (uint r = 0; r < sizes->rank; r++) {
+        const floatv down = vloadv(0, lora_a + r * sizes->a_stride + first_i);
+#pragma unroll
+        for (uint j = 0; j < PACK_ROWS; j++) value[j] = multiply_add((floatv)(lora_b[up[j] + r]), down, value[j]);
+    }
+}
+
+/* Whether the block at (first_o, first_i) lies inside weight and window, and its place in B inside one panel. */
+static inline int is_whole(uint first_o, uint first_i, uint end_row, uint in, uint transposed, uint panel)
+{
+    const uint first_n = transposed ? first_i : first_o, run = transposed ? VECTOR_WIDTH : PACK_ROWS;
+    return first_i + VECTOR_WIDTH <= in && first_o + PACK_ROWS <= end_row &&
+           first_n / panel == (first_n + run - 1) / panel;
+}
+
 /* Dimension 0: vectors of columns i; dimension 1: groups of PACK_ROWS rows o of the window. Both cover the weight as
  * filled up to whole panels: `columns` of B is `filled` then, and the other size is as it is; rows that fill up belong to
- * the window that ends with the weight. add: W was packed before, and is not read. */
+ * the window that ends with the weight. */
 __kernel void gemm_pack(__global float *restrict packed, uint packed_offset, __global const float *restrict weight,
                         uint weight_offset, __global const float *restrict lora_a, uint lora_a_offset,
                         __global const float *restrict lora_b, uint lora_b_offset, uint out, uint in, uint panel,
-                        uint transposed, uint first_row, uint rows, uint add, uint rank, uint a_stride,
-                        uint block_rows, uint b_block_stride, uint b_row_stride, float scale)
+                        uint transposed, uint first_row, uint rows, uint rank, uint a_stride, uint block_rows,
+                        uint b_block_stride, uint b_row_stride, float scale)
 {
-    const uint end_row = first_row + rows;
     const pack_sizes sizes = {rank, a_stride, first_row, block_rows, b_block_stride, b_row_stride};
     const uint first_i = (uint)get_global_id(0) * VECTOR_WIDTH;
     const uint first_o = first_row + (uint)get_global_id(1) * PACK_ROWS;
-    const uint depth = transposed ? out : in, columns = transposed ? in : out;
+    const uint depth = transposed ? out : in, columns = transposed ? in : out, end_row = first_row + rows;
     const uint filled = (columns + panel - 1) / panel * panel;
     const uint end_i = transposed ? filled : in, end_o = transposed || end_row < out ? end_row : filled;
     if (first_i >= end_i || first_o >= end_o) return;
@@ -65,57 +88,25 @@ __kernel void gemm_pack(__global float *restrict packed, uint packed_offset, __g
     lora_a += lora_a_offset;
     lora_b += lora_b_offset;
 
-    const uint first_n = transposed ? first_i : first_o, first_k = transposed ? first_o : first_i;
-    const uint run = transposed ? VECTOR_WIDTH : PACK_ROWS;
-    const int whole = first_i + VECTOR_WIDTH <= in && first_o + PACK_ROWS <= end_row && first_n / panel == (first_n + run - 1) / panel;
-    if (!whole) {
+    if (!is_whole(first_o, first_i, end_row, in, transposed, panel)) {
         for (uint o = first_o; o < min(first_o + PACK_ROWS, end_o); o++) {
             for (uint i = first_i; i < min(first_i + VECTOR_WIDTH, end_i); i++) {
                 const uint n = transposed ? i : o, k = transposed ? o : i;
-                __global float *place = packed + packed_index(k, n, depth, panel);
-                if (o >= end_row || i >= in) {
-                    *place = 0.0f;
-                } else {
-                    const float base = add ? *place : weight[(size_t)o * in + i];
-                    *place = multiply_add(scale, adapter_element(lora_a, lora_b, &sizes, o, i), base);
-                }
+                float value = 0.0f;
+                if (o < end_row && i < in)
+                    value = multiply_add(scale, adapter_element(lora_a, lora_b, &sizes, o, i), weight[(size_t)o * in + i]);
+                packed[packed_index(k, n, depth, panel)] = value;
             }
         }
         return;
     }
 
     floatv value[PACK_ROWS];
-    uint up[PACK_ROWS];
+    adapter_block(value, lora_a, lora_b, &sizes, first_o, first_i);
 #pragma unroll
-    for (uint j = 0; j < PACK_ROWS; j++) {
-        value[j] = (floatv)(0.0f);
-        up[j] = up_offset(&sizes, first_o + j);
-    }
-    for (uint r = 0; r < rank; r++) {
-        const floatv down = vloadv(0, lora_a + r * a_stride + first_i);
-#pragma unroll
-        for (uint j = 0; j < PACK_ROWS; j++) value[j] = multiply_add((floatv)(lora_b[up[j] + r]), down, value[j]);
-    }
-    packed += packed_index(first_k, first_n, depth, panel);
-    if (!add) {
-#pragma unroll
-        for (uint j = 0; j < PACK_ROWS; j++)
-            value[j] = multiply_add((floatv)(scale), value[j], vloadv(0, weight + (size_t)(first_o + j) * in + first_i));
-    } else if (transposed) {
-#pragma unroll
-        for (uint j = 0; j < PACK_ROWS; j++)
-            value[j] = multiply_add((floatv)(scale), value[j], vloadv(0, packed + j * panel));
-    } else {
-        float before[PACK_ROWS][VECTOR_WIDTH];
-#pragma unroll
-        for (uint i = 0; i < VECTOR_WIDTH; i++) {
-#pragma unroll
-            for (uint j = 0; j < PACK_ROWS; j++) before[j][i] = packed[i * panel + j];
-        }
-#pragma unroll
-        for (uint j = 0; j < PACK_ROWS; j++)
-            value[j] = multiply_add((floatv)(scale), value[j], vloadv(0, before[j]));
-    }
+    for (uint j = 0; j < PACK_ROWS; j++)
+        value[j] = multiply_add((floatv)(scale), value[j], vloadv(0, weight + (size_t)(first_o + j) * in + first_i));
+    packed += packed_index(transposed ? first_o : first_i, transposed ? first_i : first_o, depth, panel);
     if (transposed) {
 #pragma unroll
         for (uint j = 0; j < PACK_ROWS; j++) vstorev(value[j], 0, packed + j * panel);
@@ -127,6 +118,51 @@ __kernel void gemm_pack(__global float *restrict packed, uint packed_offset, __g
         for (uint i = 0; i < VECTOR_WIDTH; i++) {
 #pragma unroll
             for (uint j = 0; j < PACK_ROWS; j++) packed[i * panel + j] = element[j][i];
+        }
+    }
+}
+
+/* The same for a window that was packed before: adds what one more adapter gives. */
+__kernel void gemm_pack_add(__global float *restrict packed, uint packed_offset, __global const float *restrict lora_a,
+                            uint lora_a_offset, __global const float *restrict lora_b, uint lora_b_offset, uint out,
+                            uint in, uint panel, uint transposed, uint first_row, uint rows, uint rank, uint a_stride,
+                            uint block_rows, uint b_block_stride, uint b_row_stride, float scale)
+{
+    const pack_sizes sizes = {rank, a_stride, first_row, block_rows, b_block_stride, b_row_stride};
+    const uint first_i = (uint)get_global_id(0) * VECTOR_WIDTH;
+    const uint first_o = first_row + (uint)get_global_id(1) * PACK_ROWS;
+    const uint depth = transposed ? out : in, end_row = first_row + rows;
+    if (first_i >= in || first_o >= end_row) return;
+    packed += packed_offset;
+    lora_a += lora_a_offset;
+    lora_b += lora_b_offset;
+
+    if (!is_whole(first_o, first_i, end_row, in, transposed, panel)) {
+        for (uint o = first_o; o < min(first_o + PACK_ROWS, end_row); o++) {
+            for (uint i = first_i; i < min(first_i + VECTOR_WIDTH, in); i++) {
+                __global float *place = packed + packed_index(transposed ? o : i, transposed ? i : o, depth, panel);
+                *place = multiply_add(scale, adapter_element(lora_a, lora_b, &sizes, o, i), *place);
+            }
+        }
+        return;
+    }
+
+    floatv value[PACK_ROWS];
+    adapter_block(value, lora_a, lora_b, &sizes, first_o, first_i);
+    packed += packed_index(transposed ? first_o : first_i, transposed ? first_i : first_o, depth, panel);
+    if (transposed) {
+#pragma unroll
+        for (uint j = 0; j < PACK_ROWS; j++)
+            vstorev(multiply_add((floatv)(scale), value[j], vloadv(0, packed + j * panel)), 0, packed + j * panel);
+    } else {
+        float element[PACK_ROWS][VECTOR_WIDTH];
+#pragma unroll
+        for (uint j = 0; j < PACK_ROWS; j++) vstorev(value[j], 0, element[j]);
+#pragma unroll
+        for (uint i = 0; i < VECTOR_WIDTH; i++) {
+#pragma unroll
+            for (uint j = 0; j < PACK_ROWS; j++)
+                packed[i * panel + j] = multiply_add(scale, element[j][i], packed[i * panel + j]);
         }
     }
 }

@@ -1,14 +1,5 @@
-/* Models in every form: what is read and what is refused. */
+/* Model folders of Hugging Face: what is read and what is refused; test_single_files.c has the other forms. */
 #include "tiny_model.h"
-
-static void assert_refused(scratch *own, const tiny *description, const char *first, const char *second)
-{
-    slad_hf_model *model = NULL;
-    assert_int_equal(open_tiny(own, &model, description), SLAD_ERROR_DATA);
-    assert_null(model);
-    assert_message(own, first);
-    assert_message(own, second);
-}
 
 /* The names and shapes of transformers' Dinov2Model with one layer, width 8, MLP 32, 2 x 2 patches of 14 pixels. */
 static void slots_are_those_of_transformers(void **state)
@@ -131,115 +122,6 @@ static void every_form_is_read(void **state)
             }
 }
 
-static void single_files_are_found_in_folders(void **state)
-{
-    scratch *own = *state;
-    slad_hf_model *model = NULL;
-    tiny description = tiny_of(SLAD_HF_HUB, SLAD_HF_DINOV2, false);
-    description.file = "dinov2_vits14.safetensors";
-    slad_hf_close(assert_read(own, &description));
-    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_OK);
-    assert_values(own, model, &description);
-    assert_string_equal(slad_hf_folder(model), own->folder);
-    slad_hf_close(model);
-
-    /* a second one, unless it has the usual name */
-    description.file = "other.safetensors";
-    write_tensors(own, &description);
-    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_ERROR_DATA);
-    assert_message(own, "several safetensors files");
-    description = tiny_of(SLAD_HF_TIMM, SLAD_HF_DINOV2_WITH_REGISTERS, false);
-    write_tensors(own, &description);
-    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_OK);
-    assert_int_equal(slad_hf_config_of(model)->naming, SLAD_HF_TIMM);
-    slad_hf_close(model);
-
-    /* timm's own config.json */
-    static const char text[] = "{\"architecture\":\"vit_small_patch14_reg4_dinov2\",\"num_classes\":0}";
-    assert_int_equal(slad_file_write_all(own->context, scratch_path(own, "config.json"), text, strlen(text)), SLAD_OK);
-    assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_OK);
-    assert_values(own, model, &description);
-    slad_hf_close(model);
-}
-
-/* A position table without a row for the class token is timm's only. */
-static void single_files_must_be_whole(void **state)
-{
-    static const struct {
-        slad_hf_naming naming;
-        slad_hf_type type;
-        const char *without, *resized;
-        size_t axis;
-        const char *first, *second;
-    } cases[] = {
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "patch_embed.proj.weight", NULL, 0, "\"patch_embed.proj.weight\" is missing",
-         "config.json"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "patch_embed.proj.weight", 0, "[65, 3, 2, 2]", "heads of 64"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "patch_embed.proj.weight", 1, "[64, 4, 2, 2]", "[width, 3, patch, patch]"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "patch_embed.proj.weight", 2, "[64, 3, 3, 2]", "[width, 3, patch, patch]"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "pos_embed", 1, "\"pos_embed\" is [1, 11, 64]", "grid * grid"},
-        {SLAD_HF_TIMM, SLAD_HF_DINOV2_WITH_REGISTERS, NULL, "pos_embed", 2, "\"pos_embed\" is [1, 9, 65]", "ask for"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "pos_embed", NULL, 0, "\"pos_embed\" is missing", "naming"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "cls_token", NULL, 0, "\"cls_token\" is missing", "layers"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "norm.weight", NULL, 0, "\"norm.weight\" is missing", "layers"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.0.norm1.weight", NULL, 0, "\"blocks.0.norm1.weight\"", "no layer"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.1.norm1.weight", NULL, 0, "\"blocks.1.", "a layer is missing"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.1.attn.qkv.bias", NULL, 0, "\"blocks.1.attn.qkv.bias\" is missing",
-         "layers"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "blocks.1.attn.qkv.weight", 0, "[193, 64]", "[192, 64]"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.0.ls1.gamma", NULL, 0, "ls2.gamma", "no encoder"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, "blocks.1.ls1.gamma", NULL, 0, "\"blocks.1.ls1.gamma\" is missing", "layers"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "blocks.0.mlp.fc1.weight", 0, "fc1.weight\" is [257, 64]",
-         "fc2.weight\" is [64, 256]"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2, NULL, "blocks.1.mlp.fc2.weight", 1, "[64, 257]", "[64, 256]"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2_WITH_REGISTERS, NULL, "register_tokens", 2, "[1, 4, 65]", "[1, 4, 64]"},
-        {SLAD_HF_HUB, SLAD_HF_DINOV2_WITH_REGISTERS, "blocks.0.ls1.gamma", NULL, 0, "ls1.gamma\" is missing",
-         "registers"},
-        {SLAD_HF_TIMM, SLAD_HF_DINOV2, NULL, "blocks.1.norm2.bias", 0, "[65]", "[64]"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        tiny description = tiny_of(cases[i].naming, cases[i].type, false);
-        description.without = cases[i].without;
-        description.resized = cases[i].resized;
-        description.resized_axis = cases[i].axis;
-        assert_refused(*state, &description, cases[i].first, cases[i].second);
-        assert_refused(*state, &description, cases[i].first, "model.safetensors");
-    }
-}
-
-static void single_files_hold_one_encoder_of_a_known_kind(void **state)
-{
-    static const struct {
-        slad_hf_naming naming;
-        bool gated;
-        const char *extra, *message;
-    } cases[] = {
-        {SLAD_HF_TIMM, false, "blocks.0.attn.q_norm.weight", "no encoder that slad knows"},
-        {SLAD_HF_TIMM, false, "fc_norm.weight", "no encoder that slad knows"},
-        {SLAD_HF_TIMM, false, "norm_pre.weight", "no encoder that slad knows"},
-        {SLAD_HF_HUB, false, "blocks.0.0.norm1.weight", "no encoder that slad knows"},
-        {SLAD_HF_HUB, false, "blocks.2.norm1.bias", "a layer is missing"},
-        {SLAD_HF_HUB, false, "teacher.patch_embed.proj.weight", "several encoders"},
-        {SLAD_HF_HUB, true, "reg_token", "a file has one naming"},
-        {SLAD_HF_HUB, false, "register_tokens", "[1, registers, 64]"},
-        {SLAD_HF_TIMM, true, "blocks.0.mlp.w12.weight", "w12"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        tiny description = tiny_of(cases[i].naming, SLAD_HF_DINOV2, cases[i].gated);
-        description.extra = cases[i].extra;
-        assert_refused(*state, &description, cases[i].message, cases[i].extra);
-    }
-    tiny description = tiny_of(SLAD_HF_HUB, SLAD_HF_DINOV2, true);
-    description.config.mlp_size = 192; /* between the ratios 4 and 5 */
-    assert_refused(*state, &description, "mlp_ratio", "w12.weight");
-    description = tiny_of(SLAD_HF_HUB, SLAD_HF_DINOV2, false);
-    description.mistyped = "blocks.1.attn.qkv.weight";
-    assert_refused(*state, &description, "blocks.1.attn.qkv.weight\" is I64", "F32");
-    description = tiny_of(SLAD_HF_TIMM, SLAD_HF_DINOV2, false);
-    description.extra = "head.weight"; /* is not part of the encoder */
-    slad_hf_close(assert_read(*state, &description));
-}
-
 static void types_contradict_their_tensors(void **state)
 {
     static const struct {
@@ -258,7 +140,7 @@ static void types_contradict_their_tensors(void **state)
         tiny description = tiny_of(SLAD_HF_TRANSFORMERS, cases[i].type, false);
         description.replaced_field = cases[i].field;
         description.replacement = cases[i].value;
-        assert_refused(*state, &description, cases[i].first, cases[i].second);
+        assert_model_refused(*state, &description, cases[i].first, cases[i].second);
     }
 }
 
@@ -276,7 +158,7 @@ static void classifiers_have_the_width_of_their_type(void **state)
         slad_hf_close(model);
         description.resized = "classifier.weight";
         description.resized_axis = 1;
-        assert_refused(*state, &description, type == SLAD_HF_VIT ? "[3, 65]" : "[3, 129]", "\"hidden_size\" 64");
+        assert_model_refused(*state, &description, type == SLAD_HF_VIT ? "[3, 65]" : "[3, 129]", "\"hidden_size\" 64");
     }
 }
 
@@ -327,18 +209,18 @@ static void contradictions_name_field_and_tensor(void **state)
         tiny description = tiny_default();
         description.replaced_field = cases[i].field;
         description.replacement = cases[i].value;
-        assert_refused(*state, &description, cases[i].first, cases[i].second);
+        assert_model_refused(*state, &description, cases[i].first, cases[i].second);
     }
     tiny description = tiny_default();
     description.resized = "embeddings.position_embeddings";
-    assert_refused(*state, &description, "\"hidden_size\"", "embeddings.position_embeddings\" is [2, 5, 8]");
+    assert_model_refused(*state, &description, "\"hidden_size\"", "embeddings.position_embeddings\" is [2, 5, 8]");
     description.resized_axis = 1;
-    assert_refused(*state, &description, "another square grid", "embeddings.position_embeddings\" is [1, 6, 8]");
+    assert_model_refused(*state, &description, "another square grid", "embeddings.position_embeddings\" is [1, 6, 8]");
     description = tiny_default();
     description.extra_layer = true;
-    assert_refused(*state, &description, "\"num_hidden_layers\"", "encoder.layer.2.norm1.weight");
+    assert_model_refused(*state, &description, "\"num_hidden_layers\"", "encoder.layer.2.norm1.weight");
     description.prefix = "dinov2.";
-    assert_refused(*state, &description, "\"num_hidden_layers\"", "dinov2.encoder.layer.2.norm1.weight");
+    assert_model_refused(*state, &description, "\"num_hidden_layers\"", "dinov2.encoder.layer.2.norm1.weight");
 }
 
 static void every_tensor_is_asked_for(void **state)
@@ -349,10 +231,10 @@ static void every_tensor_is_asked_for(void **state)
         slad_hf_slot_at(&slot, &whole.config, i);
         tiny description = whole;
         description.without = slot.name;
-        assert_refused(*state, &description, slot.name, "missing");
+        assert_model_refused(*state, &description, slot.name, "missing");
         description.without = NULL;
         description.resized = slot.name;
-        assert_refused(*state, &description, slot.name, "ask for");
+        assert_model_refused(*state, &description, slot.name, "ask for");
     }
 }
 
@@ -389,7 +271,7 @@ static void unsupported_configurations_are_refused(void **state)
         tiny description = tiny_default();
         description.replaced_field = cases[i].field;
         description.replacement = cases[i].value;
-        assert_refused(*state, &description, cases[i].message, "config.json");
+        assert_model_refused(*state, &description, cases[i].message, "config.json");
     }
 }
 
@@ -407,12 +289,12 @@ static void labels_must_fit_the_classifier(void **state)
         tiny description = tiny_default();
         description.classifier = true;
         description.fields = fields[i];
-        assert_refused(*state, &description, "classifier.weight", i == 5 ? "num_labels" : "id2label");
+        assert_model_refused(*state, &description, "classifier.weight", i == 5 ? "num_labels" : "id2label");
     }
     tiny description = tiny_default();
     description.classifier = true;
     description.fields = ",\"id2label\":{\"0\":\"a\",\"1\":\"b\",\"2\":3}";
-    assert_refused(*state, &description, "id2label", "must be a string");
+    assert_model_refused(*state, &description, "id2label", "must be a string");
 }
 
 static void classifiers_must_be_whole(void **state)
@@ -437,7 +319,7 @@ static void classifiers_must_be_whole(void **state)
         description.mistyped = cases[i].mistyped;
         description.resized = cases[i].resized;
         description.resized_axis = cases[i].axis;
-        assert_refused(*state, &description, cases[i].first, cases[i].second);
+        assert_model_refused(*state, &description, cases[i].first, cases[i].second);
     }
 }
 
@@ -447,6 +329,10 @@ static void broken_folders_are_refused(void **state)
     slad_hf_model *model = NULL;
     assert_int_equal(slad_hf_open(own->context, &model, scratch_path(own, "none")), SLAD_ERROR_DATA);
     assert_message(own, "none: is not a folder");
+    static const char pickle[] = "PK";
+    assert_int_equal(slad_file_write_all(own->context, scratch_path(own, "vits14.pth"), pickle, 2), SLAD_OK);
+    assert_int_equal(slad_hf_open(own->context, &model, scratch_path(own, "vits14.pth")), SLAD_ERROR_DATA);
+    assert_message(own, "vits14.pth: pickled files");
     assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_ERROR_DATA);
     assert_message(own, "config.json");
     const tiny description = tiny_default();
@@ -497,7 +383,7 @@ static void wrong_types_are_refused(void **state)
 {
     tiny description = tiny_default();
     description.mistyped = "layernorm.bias";
-    assert_refused(*state, &description, "layernorm.bias\" is I64", "model.safetensors");
+    assert_model_refused(*state, &description, "layernorm.bias\" is I64", "model.safetensors");
 }
 
 /* With each allocation made to fail in turn. */
@@ -529,9 +415,6 @@ int main(void)
         cmocka_unit_test(slots_are_those_of_transformers),
         WITH_SCRATCH(folders_are_read_in_every_form),
         WITH_SCRATCH(every_form_is_read),
-        WITH_SCRATCH(single_files_are_found_in_folders),
-        WITH_SCRATCH(single_files_must_be_whole),
-        WITH_SCRATCH(single_files_hold_one_encoder_of_a_known_kind),
         WITH_SCRATCH(types_contradict_their_tensors),
         WITH_SCRATCH(classifiers_have_the_width_of_their_type),
         WITH_SCRATCH(missing_fields_have_the_defaults_of_transformers),

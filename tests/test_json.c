@@ -141,6 +141,10 @@ static void scan_can_ask_for_plain_numbers(void **state)
     assert_true(slad_text_is_utf8("caf\xc3\xa9"));
     assert_false(slad_text_is_utf8("caf\xe9"));
     assert_false(slad_text_is_utf8("caf\xc3"));
+    char *repaired = NULL;
+    assert_int_equal(slad_text_repair(own->context, &repaired, "a\xff\xc3\xa9\xe2\x82"), SLAD_OK);
+    assert_string_equal(repaired, "a\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd");
+    slad_release(repaired);
 }
 
 static void integers_are_checked(scratch *own, const cJSON *json)

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "graph/executor.h"
 #include "operation_check.h"
 #include "ops/kernel_table.h"
 #include "ops/linear_internal.h"
@@ -291,6 +292,203 @@ static void several_adapters(void **state)
     }
 }
 
+/* ---- dropout ---- */
+
+typedef struct dropped_layer {
+    size_t images, tokens, in; /* tokens 0: x is [images, in] */
+    double rate;
+    bool frozen;
+    adapter_window windows[SLAD_MAX_ADAPTERS];
+    uint32_t streams[SLAD_MAX_ADAPTERS];
+} dropped_layer;
+
+enum { DROPPED_OUT = 21 };
+
+static slad_dropout integer_inputs(operation_check *check, double rate, size_t images)
+{
+    return (slad_dropout){
+        .rate = rate,
+        .key = operation_integers(check, "key", 1, (const size_t[]){4}, INT32_MAX, NULL),
+        .samples = operation_integers(check, "samples", 1, &images, 1000, NULL),
+    };
+}
+
+/* Two layers read x, so that the second rule adds to its gradient. */
+static void build_dropped(operation_check *check, const void *parameters)
+{
+    const dropped_layer *sizes = parameters;
+    const size_t batch[] = {sizes->images, sizes->tokens, sizes->in}, flat[] = {sizes->images, sizes->in};
+    const slad_tensor *x = operation_tensor(check, OPERATION_GRADIENT, "x", sizes->tokens ? 3 : 2,
+                                            sizes->tokens ? batch : flat, operation_normal(0.1, 1));
+    slad_weight weight = {.weight =
+                              operation_tensor(check, sizes->frozen ? OPERATION_FROZEN : OPERATION_TRAINED, "weight", 2,
+                                               (const size_t[]){DROPPED_OUT, sizes->in}, operation_normal(0, 0.2)),
+                          .dropout = integer_inputs(check, sizes->rate, sizes->images)};
+    while (weight.adapter_count < SLAD_MAX_ADAPTERS && sizes->windows[weight.adapter_count].rank > 0) {
+        const unsigned i = weight.adapter_count++;
+        weight.adapters[i] = windowed_adapter(check, &sizes->windows[i], sizes->in, i);
+        weight.adapters[i].stream = sizes->streams[i];
+    }
+    operation_output(check, slad_linear(operation_record(check), x, &weight, NULL), "y");
+    for (unsigned i = 0; i < weight.adapter_count; i++) weight.adapters[i].stream += 100;
+    operation_output(check, slad_linear(operation_record(check), x, &weight, NULL), "z");
+}
+
+static void dropout(void **state)
+{
+    static const dropped_layer cases[] = {
+        {2, 33, 20, 0.1, true, {{0, 3, 7, 4, 0}}, {3}},
+        {1, 1, 1, 0.5, true, {{0, 1, 21, 1, 0}}, {0}},
+        {3, 0, 31, 0.25, true, {{0, 3, 7, 17, 0}}, {65435}},
+        {1, 65, 33, 0.9, true, {{0, 1, 7, 4, 0}, {7, 1, 7, 4, 0}, {14, 1, 7, 4, 0}}, {1, 2, 3}},
+        {5, 17, 32, 0.05, true, {{0, 3, 7, 8, 0}, {0, 3, 7, 3, 0}, {20, 1, 1, 2, FROZEN}}, {6, 6, 7}},
+        {2, 2, 13, 0.3, false, {{0, 3, 7, 2, FROZEN_A}, {1, 2, 9, 5, FROZEN_B}}, {1, 0}},
+        {1, 257, 40, 0.1, true, {{0, 3, 7, 16, FROZEN}}, {9}},
+        {1, 31, 65, 0.1, true, {{3, 2, 9, 33, 0}}, {9}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[96];
+        (void)snprintf(name, sizeof name, "dropout, case %zu: %zu x %zu x %zu", i, cases[i].images, cases[i].tokens,
+                       cases[i].in);
+        operation_run(*state, &(operation_case){.name = name, .build = build_dropped, .parameters = &cases[i]});
+    }
+}
+
+/* Masks: about the rate of zeros, what is kept is scaled, and neither step nor stream nor image has another's mask. */
+static void masks_are_independent(void **state)
+{
+    enum { IN = 1000, KINDS = 5 };
+    static float ones[IN];
+    static double dropped[KINDS][IN];
+    const int32_t samples[] = {3, 4};
+    static const struct {
+        int32_t key[4];
+        uint32_t stream;
+        size_t row;
+    } kinds[KINDS] = {
+        {{1, 2, 3, 0}, 5, 1}, {{1, 2, 3, 0}, 6, 1}, {{1, 2, 4, 0}, 5, 1}, {{1, 2, 3, 1}, 5, 1}, {{1, 2, 3, 0}, 5, 3}};
+    (void)state;
+    for (size_t k = 0; k < IN; k++) ones[k] = 1;
+    for (size_t kind = 0; kind < KINDS; kind++) {
+        const slad_reference_dropout site = {.rate = 0.2, .key = kinds[kind].key, .samples = samples, .tokens = 2};
+        size_t zeros = 0, equal = 0;
+        slad_reference_drop_row(dropped[kind], ones, &site, kinds[kind].stream, kinds[kind].row, IN);
+        for (size_t k = 0; k < IN; k++) {
+            assert_true(dropped[kind][k] == 0 || dropped[kind][k] == 1.25);
+            zeros += dropped[kind][k] == 0;
+            equal += dropped[kind][k] == dropped[0][k];
+        }
+        assert_in_range(zeros, 160, 240);
+        if (kind > 0) assert_in_range(equal, 620, 740); /* 0.8^2 + 0.2^2 = 0.68 of them by chance */
+    }
+}
+
+typedef struct split_batch {
+    slad_store *store;
+    slad_record *record;
+    slad_executor *executor;
+    const slad_tensor *x, *dy, *samples, *key, *lora_a, *lora_b, *y, *dx;
+    size_t images;
+} split_batch;
+
+enum { SPLIT_IMAGES = 4, SPLIT_TOKENS = 5, SPLIT_IN = 18, SPLIT_OUT = 9, SPLIT_RANK = 3 };
+enum { SPLIT_ROW = SPLIT_TOKENS * SPLIT_IN, SPLIT_RESULT = SPLIT_TOKENS * SPLIT_OUT };
+
+static slad_status fill_split(slad_context *context, void *destination, size_t elements, const void *user, size_t index)
+{
+    (void)context;
+    (void)user;
+    operation_fill(destination, elements, (uint32_t)index, 0, 0.3);
+    return SLAD_OK;
+}
+
+/* A layer with dropout for micro-batches of `images`; the key is a state tensor, as in training. */
+static void open_split(split_batch *split, operation_bench *bench, size_t images)
+{
+    const slad_executor_options options = {.gemm_provider = SLAD_GEMM_REGISTER_TILE, .skip_self_test = true};
+    const size_t words = 4, batch[] = {images, SPLIT_TOKENS, SPLIT_IN};
+    slad_weight weight = {.adapter_count = 1, .dropout = {.rate = 0.4}};
+    *split = (split_batch){.images = images};
+    assert_int_equal(slad_store_create(bench->context, &split->store, 100000), SLAD_OK);
+    assert_int_equal(slad_record_create(bench->context, &split->record, split->store, "dropout"), SLAD_OK);
+    assert_int_equal(slad_store_frozen(split->store, &weight.weight, "weight", SLAD_F32, 2,
+                                       (const size_t[]){SPLIT_OUT, SPLIT_IN}, fill_split, NULL, 1),
+                     SLAD_OK);
+    assert_int_equal(slad_store_trained(split->store, &split->lora_a, "A", 2, (const size_t[]){SPLIT_RANK, SPLIT_IN}, 0,
+                                        true, fill_split, NULL, 2),
+                     SLAD_OK);
+    assert_int_equal(slad_store_trained(split->store, &split->lora_b, "B", 3,
+                                        (const size_t[]){3, SPLIT_OUT / 3, SPLIT_RANK}, 0, true, fill_split, NULL, 3),
+                     SLAD_OK);
+    assert_int_equal(slad_store_state(split->store, &split->key, "key", SLAD_I32, 1, &words), SLAD_OK);
+    split->x = slad_record_input(split->record, "x", SLAD_F32, 3, batch, 0);
+    slad_record_require_gradient(split->record, split->x);
+    split->samples = slad_record_input(split->record, "samples", SLAD_I32, 1, &images, INT32_MAX);
+    weight.adapters[0] = (slad_adapter){.lora_a = split->lora_a, .lora_b = split->lora_b, .scale = 2, .stream = 77};
+    weight.dropout.key = split->key;
+    weight.dropout.samples = split->samples;
+    split->y = slad_linear(split->record, split->x, &weight, NULL);
+    split->dy =
+        slad_record_input(split->record, "dy", SLAD_F32, 3, (const size_t[]){images, SPLIT_TOKENS, SPLIT_OUT}, 0);
+    slad_record_output(split->record, split->y, "y");
+    slad_gradient_pass(split->record, split->y, split->dy);
+    assert_int_equal(slad_record_differentiate(split->record), SLAD_OK);
+    split->dx = slad_gradient_of(split->record, split->x);
+    slad_record_output(split->record, split->dx, "dx");
+    assert_int_equal(
+        slad_executor_create_opencl(bench->context, &split->executor, split->store, bench->device, &options), SLAD_OK);
+    assert_int_equal(slad_executor_add(split->executor, split->record), SLAD_OK);
+    assert_int_equal(slad_executor_allocate(split->executor), SLAD_OK);
+}
+
+typedef struct split_results {
+    float y[SPLIT_IMAGES * SPLIT_RESULT], dx[SPLIT_IMAGES * SPLIT_ROW];
+    float da[SPLIT_RANK * SPLIT_IN], db[SPLIT_OUT * SPLIT_RANK];
+} split_results;
+
+/* A whole batch in micro-batches. */
+static void run_split(split_results *results, operation_bench *bench, size_t images, int32_t step)
+{
+    static float x[SPLIT_IMAGES * SPLIT_ROW], dy[SPLIT_IMAGES * SPLIT_RESULT];
+    const int32_t samples[SPLIT_IMAGES] = {0, 1, 2, 3}, key[] = {11, 12, step, 0};
+    split_batch split;
+    open_split(&split, bench, images);
+    operation_fill(x, SPLIT_IMAGES * SPLIT_ROW, 5, 0, 1);
+    operation_fill(dy, SPLIT_IMAGES * SPLIT_RESULT, 6, 0, 1);
+    slad_executor *executor = split.executor;
+    assert_int_equal(slad_executor_write(executor, NULL, split.key, key), SLAD_OK);
+    for (size_t first = 0; first < SPLIT_IMAGES; first += images) {
+        assert_int_equal(slad_executor_write(executor, split.record, split.x, x + first * SPLIT_ROW), SLAD_OK);
+        assert_int_equal(slad_executor_write(executor, split.record, split.dy, dy + first * SPLIT_RESULT), SLAD_OK);
+        assert_int_equal(slad_executor_write(executor, split.record, split.samples, samples + first), SLAD_OK);
+        assert_int_equal(slad_executor_run(executor, split.record, SLAD_PHASE_MICRO_BATCH), SLAD_OK);
+        assert_int_equal(slad_executor_read(executor, split.record, split.y, results->y + first * SPLIT_RESULT),
+                         SLAD_OK);
+        assert_int_equal(slad_executor_read(executor, split.record, split.dx, results->dx + first * SPLIT_ROW),
+                         SLAD_OK);
+    }
+    assert_int_equal(slad_executor_read_slab(executor, split.lora_a, SLAD_SLAB_GRADIENT, results->da), SLAD_OK);
+    assert_int_equal(slad_executor_read_slab(executor, split.lora_b, SLAD_SLAB_GRADIENT, results->db), SLAD_OK);
+    slad_executor_free(executor);
+    slad_record_free(split.record);
+    slad_store_free(split.store);
+}
+
+static void micro_batches_do_not_change_masks(void **state)
+{
+    static split_results whole, halves, again, later;
+    run_split(&whole, *state, SPLIT_IMAGES, 8);
+    run_split(&halves, *state, SPLIT_IMAGES / 2, 8);
+    run_split(&again, *state, SPLIT_IMAGES, 8);
+    run_split(&later, *state, SPLIT_IMAGES, 9);
+    assert_memory_equal(&whole, &again, sizeof whole);
+    assert_true(operation_error(halves.y, whole.y, sizeof whole.y / sizeof(float)) < 1e-6);
+    assert_true(operation_error(halves.dx, whole.dx, sizeof whole.dx / sizeof(float)) < 1e-6);
+    assert_true(operation_error(halves.da, whole.da, sizeof whole.da / sizeof(float)) < 1e-6);
+    assert_true(operation_error(halves.db, whole.db, sizeof whole.db / sizeof(float)) < 1e-6);
+    assert_true(operation_error(later.y, whole.y, sizeof whole.y / sizeof(float)) > 1e-2);
+}
+
 /* One input read by two layers: the second rule to run adds to its gradient. */
 static void build_two_readers(operation_check *check, const void *parameters)
 {
@@ -353,6 +551,9 @@ static void build_misfit(operation_check *check, const void *parameters)
             slad_record_view(record, weight.adapters[0].lora_a, 0, 2, (const size_t[]){2, 4}, (const size_t[]){1, 2});
     if (kind == 8) weight.adapters[0].first_row = 1;
     if (kind == 9) weight.adapter_count = SLAD_MAX_ADAPTERS + 1;
+    if (kind >= 10) weight.dropout = integer_inputs(check, kind == 10 ? 1.0 : 0.5, kind == 11 ? 4 : 3);
+    if (kind == 12) weight.dropout.key = x;
+    if (kind == 13) weight.adapters[0].stream = SLAD_DROPOUT_STREAMS;
     assert_null(slad_linear(record, x, &weight, bias));
 }
 
@@ -367,8 +568,12 @@ static void misfits_are_named(void **state)
                                         "incomplete",
                                         "unit stride",
                                         "from row 1 does not fit",
-                                        "weight weight has 7 adapters, more than 6"};
-    for (int kind = 0; kind < 10; kind++) {
+                                        "weight weight has 7 adapters, more than 6",
+                                        "dropout 1 of the adapters of weight is not below 1",
+                                        "the sample of each of the 3 images",
+                                        "key of four integers",
+                                        "no stream 65536"};
+    for (int kind = 0; kind < 14; kind++) {
         const operation_case test = {.name = "misfit", .build = build_misfit, .parameters = &kind};
         operation_expect_failure(*state, &test, SLAD_ERROR_INTERNAL, parts[kind]);
     }
@@ -377,6 +582,7 @@ static void misfits_are_named(void **state)
 /* ---- kernels between sentinels ---- */
 
 static float values[6][4096];
+static int32_t integers[] = {1, 2, 3, 4, 0, 1};
 
 static void kernels_stay_inside(void **state)
 {
@@ -396,8 +602,10 @@ static void kernels_stay_inside(void **state)
                                      OPERATION_UINT(1),
                                      OPERATION_UINT(DEPTH),
                                      OPERATION_UINT(1),
-                                     OPERATION_UINT(0)};
-        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_PACK_FACTOR], "", pack, 10,
+                                     OPERATION_UINT(0),
+                                     OPERATION_UINT(1),
+                                     OPERATION_UINT(PADDED)};
+        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_PACK_FACTOR], "", pack, 12,
                          (slad_work){.items = {PADDED, DEPTH, 1}, .split_axis = -1});
         assert_float_equal(values[0][5 * PADDED + 2], 2 * values[1][2 * DEPTH + 5], 1e-6);
         assert_float_equal(values[0][5 * PADDED + 3], 0, 0);
@@ -446,6 +654,46 @@ static void kernels_stay_inside(void **state)
                                        OPERATION_UINT(7 * RANK)};
         operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_REDUCE], "", reduce, 10,
                          (slad_work){.items = {7, RANK, 3}, .split_axis = 1});
+
+        /* drop(x) of two images, the second cut short; then both expansions of ranks to columns */
+        const size_t vectors = (COLUMNS + features->vector_width - 1) / features->vector_width;
+        operation_argument drop[] = {OPERATION_WRITE(values[4], ROWS * COLUMNS),
+                                     OPERATION_READ(values[3], ROWS * COLUMNS),
+                                     OPERATION_READ(integers, 4),
+                                     OPERATION_READ(integers + 4, 2),
+                                     OPERATION_UINT(ROWS),
+                                     OPERATION_UINT(COLUMNS),
+                                     OPERATION_UINT(6),
+                                     OPERATION_UINT(3),
+                                     OPERATION_UINT(1u << 30),
+                                     OPERATION_FLOAT(2.0)};
+        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_DROP], "", drop, 10,
+                         (slad_work){.items = {vectors, ROWS}, .split_axis = 1});
+        operation_argument expand[] = {OPERATION_WRITE(values[5], (ROWS - 1) * (COLUMNS + 4) + COLUMNS),
+                                       OPERATION_READ(values[2], ROWS * PADDED),
+                                       OPERATION_READ(values[3], RANK * COLUMNS),
+                                       OPERATION_UINT(ROWS),
+                                       OPERATION_UINT(RANK),
+                                       OPERATION_UINT(PADDED),
+                                       OPERATION_UINT(COLUMNS),
+                                       OPERATION_UINT(COLUMNS + 4)};
+        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_EXPAND], "", expand, 8,
+                         (slad_work){.items = {vectors, 3}, .split_axis = 1});
+        operation_argument expand_dropped[] = {OPERATION_WRITE(values[5], ROWS * COLUMNS),
+                                               OPERATION_READ(values[2], ROWS * PADDED),
+                                               OPERATION_READ(values[3], RANK * COLUMNS),
+                                               OPERATION_READ(integers, 4),
+                                               OPERATION_READ(integers + 4, 2),
+                                               OPERATION_UINT(ROWS),
+                                               OPERATION_UINT(RANK),
+                                               OPERATION_UINT(PADDED),
+                                               OPERATION_UINT(COLUMNS),
+                                               OPERATION_UINT(6),
+                                               OPERATION_UINT(3),
+                                               OPERATION_UINT(1u << 30),
+                                               OPERATION_FLOAT(2.0)};
+        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_EXPAND_DROPPED], "", expand_dropped, 13,
+                         (slad_work){.items = {vectors, 3}, .split_axis = 1});
     }
     bench->device = bench->variants[0];
 }
@@ -470,8 +718,9 @@ static void view_leaves_the_rest_alone(void **state)
                                             .b_block_stride = OUT * RANK,
                                             .b_row_stride = RANK,
                                             .scale = 1.0};
-    assert_int_equal(
-        slad_reference_linear_adapter_gradient(bench->context, da, NULL, x, dy, &adapter, ROWS, OUT, NARROW), SLAD_OK);
+    const slad_reference_layer sizes = {.rows = ROWS, .out = OUT, .in = NARROW};
+    assert_int_equal(slad_reference_linear_adapter_gradient(bench->context, da, NULL, x, dy, &adapter, &sizes),
+                     SLAD_OK);
     for (size_t j = 0; j < RANK; j++) {
         assert_float_not_equal(da[j * WIDE], 7, 0);
         for (size_t k = NARROW; k < WIDE; k++) assert_float_equal(da[j * WIDE + k], 7, 0);
@@ -493,6 +742,9 @@ int main(void)
         cmocka_unit_test(only_weight_or_only_bias_trained),
         cmocka_unit_test(shared_adapter),
         cmocka_unit_test(several_adapters),
+        cmocka_unit_test(dropout),
+        cmocka_unit_test(masks_are_independent),
+        cmocka_unit_test(micro_batches_do_not_change_masks),
         cmocka_unit_test(input_gradient_accumulates),
         cmocka_unit_test(nothing_more_than_needed),
         cmocka_unit_test(misfits_are_named),

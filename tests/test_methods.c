@@ -5,6 +5,7 @@
 
 #include "cl/device.h"
 #include "train/stages.h"
+#include "train/trained_files.h"
 #include "train/trainer.h"
 
 #define BOUND      5e-5 /* of losses, and of the norm of a gradient's error over the gradient's */
@@ -65,10 +66,15 @@ static const method_case cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
+/* These are tried with local memory, barriers, narrow vectors, launches in pieces and CLBlast too. */
+static const char *const tried_as_on_a_gpu[] = {"finetune",      "kd_finetune",   "shared_split_all",
+                                                "private_split", "feature_patch", "mixed_kd"};
+enum { GPU_CASES = sizeof tried_as_on_a_gpu / sizeof *tried_as_on_a_gpu };
+
 /* What all cases share. */
 typedef struct bench {
     scratch *own;
-    slad_device *device;
+    slad_device *devices[2]; /* as it is, and like a GPU */
     slad_encoder *teacher, *student;
     slad_safetensors *fixture;
     float pixels[IMAGES * 3 * SIZE * SIZE], weights[IMAGES], mix[IMAGES];
@@ -77,10 +83,20 @@ typedef struct bench {
 
 static bench shared;
 
+/* A case on one of the devices. */
+typedef struct method_run {
+    char name[64];
+    const method_case *test;
+    bool like_a_gpu;
+} method_run;
+
+static method_run runs[CASES + GPU_CASES];
+
 /* One stage of a case. */
 typedef struct stage {
     char name[64]; /* in the fixture: CASE, or CASE.first */
     slad_train_options options;
+    bool like_a_gpu;
     slad_trainer *trainer;
 } stage;
 
@@ -98,7 +114,13 @@ static int open_bench(void **state)
     shared.own = own;
     const slad_device_options options = {.spec = getenv("TEST_DEVICE")};
     slad_context *context = shared.own->context;
-    require(slad_device_open(context, &shared.device, &options), "device");
+    for (int i = 0; i < 2; i++) require(slad_device_open(context, &shared.devices[i], &options), "device");
+    slad_features *features = &shared.devices[1]->features;
+    features->vector_width = 4;
+    features->row_lanes = 16;
+    features->block_group_size = 32;
+    features->max_groups_per_enqueue = 7;
+    features->use_clblast = true;
     require(slad_safetensors_open(context, &shared.fixture, SLAD_FIXTURES "/methods.safetensors"), "fixture");
     formula_write_model(shared.own, folder, "teacher", &teacher_model);
     require(slad_encoder_open(context, &shared.teacher, folder), "teacher");
@@ -118,7 +140,7 @@ static int close_bench(void **state)
     (void)state;
     slad_encoder_free(shared.teacher);
     slad_encoder_free(shared.student);
-    slad_device_free(shared.device);
+    for (int i = 0; i < 2; i++) slad_device_free(shared.devices[i]);
     slad_safetensors_close(shared.fixture);
     return scratch_end(&own);
 }
@@ -249,24 +271,31 @@ static double floor_of(const char *name)
     return strstr(name, "key.bias") ? 0.05 : 1e-12;
 }
 
+/* Compares one part of a trained tensor with the fixture's tensor of its name. */
+static double check_part(const stage *s, const char *what, slad_slab_kind kind, const slad_tensor *tensor, size_t part)
+{
+    char name[SLAD_TRAINED_NAME];
+    size_t count;
+    slad_trained_part_name(name, "", tensor, part);
+    float *expected = expected_of(s, what, name, &count);
+    assert_int_equal(count * slad_trained_parts(tensor), slad_tensor_elements(tensor));
+    float *measured = malloc(count * sizeof *measured);
+    assert_non_null(measured);
+    require(slad_trained_read_part(shared.own->context, measured, s->trainer->executor, tensor, part, kind), s->name);
+    const double error = relative_error(measured, expected, count, floor_of(name));
+    if (!(error <= BOUND)) fail_msg("%s: the %s of %s is off by %.3g", s->name, what, name, error);
+    free(measured);
+    free(expected);
+    return error;
+}
+
 /* Compares what is in one of the slabs with the fixture; returns the largest error. */
 static double check_tensors(const stage *s, const char *what, slad_slab_kind kind)
 {
     double worst = 0;
-    for (size_t i = 0; i < trained_count(s); i++) {
-        const slad_tensor *tensor = trained_at(s, i);
-        size_t count;
-        float *expected = expected_of(s, what, tensor->name, &count);
-        assert_int_equal(count, slad_tensor_elements(tensor));
-        float *measured = malloc(count * sizeof *measured);
-        assert_non_null(measured);
-        require(slad_executor_read_slab(s->trainer->executor, tensor, kind, measured), s->name);
-        const double error = relative_error(measured, expected, count, floor_of(tensor->name));
-        if (!(error <= BOUND)) fail_msg("%s: the %s of %s is off by %.3g", s->name, what, tensor->name, error);
-        worst = fmax(worst, error);
-        free(measured);
-        free(expected);
-    }
+    for (size_t i = 0; i < trained_count(s); i++)
+        for (size_t part = 0; part < slad_trained_parts(trained_at(s, i)); part++)
+            worst = fmax(worst, check_part(s, what, kind, trained_at(s, i), part));
     return worst;
 }
 
@@ -278,7 +307,9 @@ static void check_names(const stage *s)
     (void)snprintf(prefix, sizeof prefix, "%s.gradient.", s->name);
     for (size_t i = 0; i < slad_safetensors_count(shared.fixture); i++)
         expected += strncmp(slad_safetensors_at(shared.fixture, i)->name, prefix, strlen(prefix)) == 0;
-    assert_int_equal(trained_count(s), expected);
+    size_t trained = 0;
+    for (size_t i = 0; i < trained_count(s); i++) trained += slad_trained_parts(trained_at(s, i));
+    assert_int_equal(trained, expected);
 }
 
 /* As before the first batch. */
@@ -370,7 +401,7 @@ static void open_stage(stage *s, const slad_safetensors *before, const slad_trai
             .head = first->head,
             .classes = CLASSES,
         };
-    require(slad_trainer_build(shared.own->context, &s->trainer, shared.device, &setup), s->name);
+    require(slad_trainer_build(shared.own->context, &s->trainer, shared.devices[s->like_a_gpu], &setup), s->name);
     initialise(s);
 }
 
@@ -389,7 +420,8 @@ static void check_stage(stage *s)
 
 static void check_case(void **state)
 {
-    const method_case *test = *state;
+    const method_run *run = *state;
+    const method_case *test = run->test;
     slad_stage stages[SLAD_MOST_STAGES];
     const slad_train_options options = options_of(test);
     const slad_status allowed = slad_train_options_check(shared.own->context, &options);
@@ -403,6 +435,7 @@ static void check_case(void **state)
     for (size_t i = 0; i < count; i++) {
         (void)snprintf(made[i].name, sizeof made[i].name, "%s%s", test->name, i + 1 < count ? ".first" : "");
         made[i].options = stages[i].options;
+        made[i].like_a_gpu = run->like_a_gpu;
         open_stage(&made[i], before, i > 0 ? &made[i - 1].options : NULL);
         check_stage(&made[i]);
         if (i + 1 == count) continue;
@@ -415,11 +448,22 @@ static void check_case(void **state)
     free(made);
 }
 
+static const method_case *case_called(const char *name)
+{
+    for (size_t i = 0; i < CASES; i++)
+        if (strcmp(cases[i].name, name) == 0) return &cases[i];
+    abort();
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[CASES];
-    for (size_t i = 0; i < CASES; i++)
-        tests[i] =
-            (struct CMUnitTest){.name = cases[i].name, .test_func = check_case, .initial_state = (void *)&cases[i]};
+    struct CMUnitTest tests[CASES + GPU_CASES];
+    for (size_t i = 0; i < CASES + GPU_CASES; i++) {
+        method_run *run = &runs[i];
+        run->like_a_gpu = i >= CASES;
+        run->test = run->like_a_gpu ? case_called(tried_as_on_a_gpu[i - CASES]) : &cases[i];
+        (void)snprintf(run->name, sizeof run->name, "%s%s", run->test->name, run->like_a_gpu ? " as on a GPU" : "");
+        tests[i] = (struct CMUnitTest){.name = run->name, .test_func = check_case, .initial_state = run};
+    }
     return cmocka_run_group_tests(tests, open_bench, close_bench);
 }

@@ -20,6 +20,7 @@ typedef struct fixture {
     float *values[EXPECTED_MOST];
     size_t count;
     unsigned tau; /* of the distillation losses */
+    bool drops;   /* of linear layers */
 } fixture;
 
 /* What a build function gets. */
@@ -352,6 +353,64 @@ static void test_mixed_distillation(void **state)
     run(state, &(fixture){.name = "distillation_mixed"}, (operation_case){.build = build_mixed});
 }
 
+/* Pair i of linear_adapters: views of wider tensors, as oracle/make_operations.py makes them. */
+static slad_adapter fixture_adapter(operation_check *check, unsigned i, size_t channels, size_t width)
+{
+    static const double scales[] = {0.5, 1.5, 2.0, 0.75};
+    static const uint32_t streams[] = {9, 10, 11, 9};
+    slad_record *record = operation_record(check);
+    const size_t rank = i < 3 ? 4 : 3, rows = i < 3 ? width : 3 * width, wide = channels + 3, tall = rows + 2;
+    const char a_name[] = {'A', (char)('0' + i), 0}, b_name[] = {'B', (char)('0' + i), 0};
+    const slad_tensor *lora_a =
+        tensor(check, OPERATION_TRAINED, a_name, 2, (const size_t[]){rank, wide}, 73 + 2 * i, 0.3f, 0);
+    const slad_tensor *lora_b =
+        tensor(check, OPERATION_TRAINED, b_name, 2, (const size_t[]){tall, rank}, 74 + 2 * i, 0.3f, 0);
+    return (slad_adapter){
+        .lora_a = slad_record_view(record, lora_a, 0, 2, (const size_t[]){rank, channels}, (const size_t[]){wide, 1}),
+        .lora_b = slad_record_view(record, lora_b, 0, 3, (const size_t[]){1, rows, rank},
+                                   (const size_t[]){tall * rank, rank, 1}),
+        .scale = scales[i],
+        .first_row = i < 3 ? i * width : 0,
+        .stream = streams[i],
+    };
+}
+
+static void build_linear_adapters(operation_check *check, const void *given)
+{
+    enum { IMAGES = 3, TOKENS = 7, CHANNELS = 22, WIDTH = 11, OUT = 3 * WIDTH, PAIRS = 4 };
+    /* seed 0x123456789abcdef0, step 0x500000007 */
+    static const int32_t key[] = {(int32_t)0x9abcdef0u, 0x12345678, 7, 5}, samples[] = {5, 0, 1};
+    const size_t out = OUT;
+    const fixture *file = ((const parameters *)given)->fixture;
+    const slad_tensor *x =
+        tensor(check, OPERATION_GRADIENT, "x", 3, (const size_t[]){IMAGES, TOKENS, CHANNELS}, 70, 1, 0);
+    slad_weight weight = {
+        .weight = tensor(check, OPERATION_FROZEN, "weight", 2, (const size_t[]){OUT, CHANNELS}, 71, 0.2f, 0),
+        .adapter_count = PAIRS};
+    const slad_tensor *bias = tensor(check, OPERATION_FROZEN, "bias", 1, &out, 72, 1, 0);
+    for (unsigned i = 0; i < PAIRS; i++) weight.adapters[i] = fixture_adapter(check, i, CHANNELS, WIDTH);
+    if (file->drops)
+        weight.dropout = (slad_dropout){
+            .rate = 0.3,
+            .key = operation_integers(check, "key", 1, (const size_t[]){4}, INT32_MAX, key),
+            .samples = operation_integers(check, "samples", 1, (const size_t[]){IMAGES}, INT32_MAX, samples)};
+    output(check, slad_linear(operation_record(check), x, &weight, bias), "y", 81);
+    expect(check, given, "y", (size_t)IMAGES * TOKENS * OUT, 2e-6);
+    expect(check, given, "dx", (size_t)IMAGES * TOKENS * CHANNELS, 2e-6);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        const char a_name[] = {'d', 'A', (char)('0' + i), 0}, b_name[] = {'d', 'B', (char)('0' + i), 0};
+        const size_t rank = i < 3 ? 4 : 3, rows = i < 3 ? WIDTH : OUT;
+        expect(check, given, a_name, rank * (CHANNELS + 3), 2e-6);
+        expect(check, given, b_name, rank * (rows + 2), 2e-6);
+    }
+}
+
+static void test_linear_adapters(void **state)
+{
+    run(state, &(fixture){.name = "linear_adapters"}, (operation_case){.build = build_linear_adapters});
+    run(state, &(fixture){.name = "linear_dropout", .drops = true}, (operation_case){.build = build_linear_adapters});
+}
+
 enum { ADAMW_STEPS = 5, MATRIX = 5 * 23, BIAS = 13 };
 
 /* The gradient of a residual is that of the sum: so the inputs "dy_matrix" and "dy_bias" are the gradients. */
@@ -435,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_distillation),
         cmocka_unit_test(test_mixed_distillation),
         cmocka_unit_test(test_feature_loss),
+        cmocka_unit_test(test_linear_adapters),
         cmocka_unit_test(test_adamw),
     };
     return cmocka_run_group_tests(tests, operation_bench_open, operation_bench_close);

@@ -164,6 +164,45 @@ static void batches_give_them_no_task_weight(void **state)
     slad_dataset_free(dataset);
 }
 
+/* Without them an epoch is that of a set without them, batch for batch, and they come back. */
+static void loaders_leave_them_out(void **state)
+{
+    data_folder *folder = *state;
+    slad_preprocess preprocess = slad_preprocess_default();
+    const slad_loader_options options = {.batch = BATCH, .workers = 2, .slots = 2, .seed = 9, .shuffle = true};
+    slad_loader *loaders[2] = {NULL};
+    slad_dataset *sets[2] = {open_labelled(folder, "restrict", false), open_labelled(folder, "restrict", false)};
+    slad_preprocess_set_size(&preprocess, SIDE);
+    write_unlabelled(folder, "restrict_more");
+    add(folder, sets[1], "restrict_more");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(
+            slad_loader_create(folder->context, &loaders[i], sets[i], SLAD_SPLIT_TRAIN, &preprocess, &options),
+            SLAD_OK);
+    assert_int_equal(slad_loader_seek(loaders[1], 5, 1), SLAD_OK); /* batches are being filled */
+    slad_loader_restrict(loaders[1], true);
+    assert_int_equal(slad_loader_batches(loaders[1]), 2);
+    for (int b = 0; b < 6; b++) {
+        const slad_batch *batches[2] = {NULL};
+        for (int i = 0; i < 2; i++) assert_int_equal(slad_loader_next(loaders[i], &batches[i]), SLAD_OK);
+        assert_memory_equal(batches[0]->pixel_values, batches[1]->pixel_values, BATCH * VALUES * sizeof(float));
+        assert_memory_equal(batches[0]->task_weights, batches[1]->task_weights, BATCH * sizeof(float));
+        for (int i = 0; i < 2; i++) slad_loader_release(loaders[i], batches[i]);
+    }
+    slad_loader_restrict(loaders[1], false);
+    assert_int_equal(slad_loader_batches(loaders[1]), 4);
+    unsigned unlabelled = 0;
+    for (int b = 0; b < 4; b++) {
+        const slad_batch *batch = NULL;
+        assert_int_equal(slad_loader_next(loaders[1], &batch), SLAD_OK);
+        for (size_t row = 0; row < batch->count; row++) unlabelled += batch->task_weights[row] == 0.0f;
+        slad_loader_release(loaders[1], batch);
+    }
+    assert_int_equal(unlabelled, UNLABELLED);
+    for (int i = 0; i < 2; i++) slad_loader_free(loaders[i]);
+    for (int i = 0; i < 2; i++) slad_dataset_free(sets[i]);
+}
+
 static void tensor_files_join_tensor_files(void **state)
 {
     data_folder *folder = *state;
@@ -269,8 +308,11 @@ static void failing_allocations_leave_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(folders_join_the_training_part),    cmocka_unit_test(batches_give_them_no_task_weight),
-        cmocka_unit_test(tensor_files_join_tensor_files),    cmocka_unit_test(misfits_are_named),
+        cmocka_unit_test(folders_join_the_training_part),
+        cmocka_unit_test(batches_give_them_no_task_weight),
+        cmocka_unit_test(loaders_leave_them_out),
+        cmocka_unit_test(tensor_files_join_tensor_files),
+        cmocka_unit_test(misfits_are_named),
         cmocka_unit_test(failing_allocations_leave_nothing),
     };
     return cmocka_run_group_tests(tests, data_folder_open, data_folder_close);

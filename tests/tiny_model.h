@@ -264,4 +264,13 @@ static inline slad_hf_model *assert_read(scratch *own, const tiny *description)
     return model;
 }
 
+static inline void assert_model_refused(scratch *own, const tiny *description, const char *first, const char *second)
+{
+    slad_hf_model *model = NULL;
+    assert_int_equal(open_tiny(own, &model, description), SLAD_ERROR_DATA);
+    assert_null(model);
+    assert_message(own, first);
+    assert_message(own, second);
+}
+
 #endif

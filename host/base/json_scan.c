@@ -1,4 +1,5 @@
 #include "base/json_scan.h"
+#include "base/memory.h"
 #include <string.h>
 
 enum { DEPTH_LIMIT = 64, VALUE_LIMIT = 4000000, NUMBER_LIMIT = 62 };
@@ -232,14 +233,38 @@ cleanup:
     return status;
 }
 
+size_t slad_utf8_size(const char *text)
+{
+    scanner scan = {.bytes = (const unsigned char *)text, .size = strnlen(text, 4)};
+    if (scan.bytes[0] < 0x80) return 1;
+    return scan_utf8(&scan) ? scan.at : 0;
+}
+
 bool slad_text_is_utf8(const char *text)
 {
-    scanner scan = {.bytes = (const unsigned char *)text, .size = strlen(text)};
-    while (scan.at < scan.size) {
-        if (scan.bytes[scan.at] < 0x80)
-            scan.at++;
-        else if (!scan_utf8(&scan))
-            return false;
+    while (*text) {
+        const size_t size = slad_utf8_size(text);
+        if (size == 0) return false;
+        text += size;
     }
     return true;
+}
+
+slad_status slad_text_repair(slad_context *context, char **out, const char *text)
+{
+    static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+    const size_t length = strlen(text);
+    slad_status status = SLAD_OK;
+    size_t used = 0;
+    *out = NULL;
+    SLAD_FAIL_IF(length > SIZE_MAX / 3 - 1, SLAD_ERROR_OUT_OF_MEMORY, "A text is too long");
+    SLAD_TRY(slad_allocate(context, out, 3 * length + 1, 1, "a text"));
+    while (*text) {
+        const size_t size = slad_utf8_size(text);
+        memcpy(*out + used, size ? text : replacement, size ? size : 3);
+        used += size ? size : 3;
+        text += size ? size : 1;
+    }
+cleanup:
+    return status;
 }

@@ -13,7 +13,11 @@
 slad_status slad_json_scan(slad_context *context, const char *bytes, size_t size, bool whole_numbers,
                            const char *origin);
 
+/* Bytes of the character that the text begins with, its NUL counted as one; 0 where it is not UTF-8. */
+size_t slad_utf8_size(const char *text);
 /* Whether the text is valid UTF-8. */
 bool slad_text_is_utf8(const char *text);
+/* A copy with U+FFFD for each byte that is not UTF-8, owned by the caller. */
+slad_status slad_text_repair(slad_context *context, char **out, const char *text);
 
 #endif

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One use of randomness = one stream, so that adding a use never shifts another. */
+/* One use of randomness = one stream, so that adding a use never shifts another. Purposes stay below 2^31: counters
+ * whose last word has its highest bit set belong to dropout (reference/linear.h). */
 typedef enum slad_random_purpose {
     SLAD_RANDOM_ADAPTER = 1, /* initial values of adapters */
     SLAD_RANDOM_HEAD = 2,    /* initial values of heads */

@@ -20,7 +20,7 @@ static const cli_command commands[] = {
     {"tune", NULL, "measure kernel variants on this device"},
     {"bench", NULL, "kernels and training against the device's peak"},
     {"compile", NULL, "all kernels as an offline bundle"},
-    {"compare", NULL, "one table over several runs"},
+    {"compare", cli_compare, "one table over several runs and seeds"},
 };
 static const size_t command_count = sizeof commands / sizeof *commands;
 

@@ -1,72 +1,49 @@
 /* slad predict */
 #include "cli/session.h"
 #include <stdio.h>
+#include <string.h>
 
 static const cli_option options[] = {
     {"top", "N", "classes shown of each image, most probable first (default: 3)"},
+    {"sheet", "FILE.html", "page that receives the pictures with their classes"},
 };
 static const size_t option_count = sizeof options / sizeof *options;
 
-/* Whether class a comes before class b: it is more probable, or as probable and earlier. */
-static bool comes_before(const float *row, size_t a, size_t b)
+static void print_text(const slad_predictions *predictions, const char *const *paths, unsigned top)
 {
-    return row[a] > row[b] || (row[a] == row[b] && a < b);
-}
-
-/* The class that follows `previous` in that order; the first of all where previous is `classes`. */
-static size_t next_class(const float *row, size_t classes, size_t previous)
-{
-    size_t best = classes;
-    for (size_t c = 0; c < classes; c++) {
-        if (previous < classes && !comes_before(row, previous, c)) continue;
-        if (best == classes || comes_before(row, c, best)) best = c;
+    for (size_t i = 0; i < predictions->images; i++) {
+        size_t index = predictions->classes;
+        printf("%s:", paths[i]);
+        for (unsigned place = 0; place < top; place++) {
+            index = slad_predictions_next(predictions, i, index);
+            printf("%s %s %.1f %%", place ? "," : "", predictions->class_names[index],
+                   100 * (double)predictions->probabilities[i * predictions->classes + index]);
+        }
+        printf("\n");
     }
-    return best < classes ? best : 0;
-}
-
-static cJSON *image_json(const slad_predictions *predictions, const char *path, const float *row, unsigned top)
-{
-    cJSON *image = cJSON_CreateObject(), *list = cJSON_CreateArray();
-    size_t index = predictions->classes;
-    cJSON_AddStringToObject(image, "image", path);
-    for (unsigned place = 0; place < top; place++) {
-        index = next_class(row, predictions->classes, index);
-        cJSON *entry = cJSON_CreateObject();
-        cJSON_AddNumberToObject(entry, "index", (double)index);
-        cJSON_AddStringToObject(entry, "class", predictions->class_names[index]);
-        cJSON_AddNumberToObject(entry, "probability", (double)row[index]);
-        cJSON_AddItemToArray(list, entry);
-    }
-    cJSON_AddItemToObject(image, "classes", list);
-    return image;
 }
 
 static int print_predictions(const cli_session *session, const slad_predictions *predictions, const char *const *paths,
                              unsigned top)
 {
-    cJSON *images = cJSON_CreateArray();
+    char *text = NULL;
     if (top > predictions->classes) top = (unsigned)predictions->classes;
-    for (size_t i = 0; i < predictions->images; i++) {
-        const float *row = predictions->probabilities + i * predictions->classes;
-        if (session->json) {
-            cJSON_AddItemToArray(images, image_json(predictions, paths[i], row, top));
-            continue;
-        }
-        printf("%s:", paths[i]);
-        size_t index = predictions->classes;
-        for (unsigned place = 0; place < top; place++) {
-            index = next_class(row, predictions->classes, index);
-            printf("%s %s %.1f %%", place ? "," : "", predictions->class_names[index], 100 * (double)row[index]);
-        }
-        printf("\n");
-    }
     if (!session->json) {
-        cJSON_Delete(images);
+        print_text(predictions, paths, top);
         return SLAD_OK;
     }
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddItemToObject(json, "predictions", images);
-    return cli_print_json(json);
+    int code = (int)slad_predictions_json(session->context, &text, predictions, paths, top);
+    if (code == SLAD_OK && puts(text) < 0) code = SLAD_ERROR_WRITE;
+    slad_text_free(text);
+    return code;
+}
+
+/* Pictures with their classes need letters, which an HTML page has and a PNG would have to be given. */
+static bool is_page(const char *path)
+{
+    const size_t length = strlen(path);
+    return (length > 5 && strcmp(path + length - 5, ".html") == 0) ||
+           (length > 4 && strcmp(path + length - 4, ".htm") == 0);
 }
 
 static int run(cli_arguments *arguments)
@@ -77,12 +54,15 @@ static int run(cli_arguments *arguments)
     if (arguments->positional_count < 2)
         return cli_usage("predict", "slad predict needs a MODEL and at least one IMAGE");
     if (!cli_whole(arguments, &top, "top", 1, 100000)) return cli_usage("predict", arguments->message);
-    const char *const *paths = arguments->positional + 1;
+    const char *const *paths = arguments->positional + 1, *sheet = cli_value(arguments, "sheet");
+    if (sheet && !is_page(sheet))
+        return cli_usage("predict", "--sheet writes an HTML page: give it a name that ends in .html");
     int code = cli_session_open(&session, arguments);
     if (code == SLAD_OK) code = cli_session_open_device(&session);
     if (code == SLAD_OK)
         code = (int)slad_run_predict(session.context, session.device, &predictions, arguments->positional[0], paths,
                                      arguments->positional_count - 1);
+    if (code == SLAD_OK && sheet) code = (int)slad_predictions_sheet(session.context, &predictions, paths, top, sheet);
     if (code == SLAD_OK) code = print_predictions(&session, &predictions, paths, top);
     slad_predictions_free(&predictions);
     cli_session_close(&session);

@@ -51,5 +51,6 @@ int cli_eval(int argc, char **argv);
 int cli_features(int argc, char **argv);
 int cli_predict(int argc, char **argv);
 int cli_export(int argc, char **argv);
+int cli_compare(int argc, char **argv);
 
 #endif

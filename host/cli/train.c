@@ -4,8 +4,8 @@
 #include <string.h>
 
 static const cli_option own_options[] = {
-    {"teacher", "DIR", "pre-trained teacher, where the method has one"},
-    {"student", "DIR", "pre-trained student"},
+    {"teacher", "DIR", "pre-trained teacher, where the method has one: a folder, or a file of hub or timm"},
+    {"student", "DIR", "pre-trained student, likewise"},
     {"data", "PATH", "folder with train/ and val/, CSV, IDX folder, or tensor file(s)"},
     {"out", "RUN", "folder of this run"},
     {"init", "FILE", "safetensors of trained tensors to start from"},

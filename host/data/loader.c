@@ -392,13 +392,10 @@ static bool rows_in_work(const slad_loader *loader)
     return false;
 }
 
-slad_status slad_loader_seek(slad_loader *loader, uint32_t epoch, size_t first)
+/* Drops all batches that are not held and goes to a place. The caller holds the lock; rows are not given out after it.
+ */
+static void go_to(slad_loader *loader, uint32_t epoch, size_t first)
 {
-    slad_status status = SLAD_OK;
-    slad_context *context = loader->context;
-    SLAD_FAIL_IF(first >= slad_loader_batches(loader), SLAD_ERROR_USAGE,
-                 "an epoch has %zu batches; there is no batch %zu", slad_loader_batches(loader), first);
-    slad_lock_acquire(loader->lock);
     loader->running = false;
     while (rows_in_work(loader)) slad_condition_wait(loader->changed, loader->lock);
     for (uint32_t i = 0; i < loader->options.slots; i++)
@@ -407,6 +404,27 @@ slad_status slad_loader_seek(slad_loader *loader, uint32_t epoch, size_t first)
     loader->next_given = loader->next_begun;
     loader->epoch = epoch;
     loader->position = first;
+}
+
+void slad_loader_restrict(slad_loader *loader, bool labelled_only)
+{
+    slad_lock_acquire(loader->lock);
+    go_to(loader, 0, 0);
+    loader->image_count = slad_dataset_count(loader->dataset, loader->split);
+    if (!labelled_only && loader->split == SLAD_SPLIT_TRAIN)
+        loader->image_count += slad_dataset_unlabelled_count(loader->dataset);
+    loader->has_order = false;
+    slad_lock_release(loader->lock);
+}
+
+slad_status slad_loader_seek(slad_loader *loader, uint32_t epoch, size_t first)
+{
+    slad_status status = SLAD_OK;
+    slad_context *context = loader->context;
+    SLAD_FAIL_IF(first >= slad_loader_batches(loader), SLAD_ERROR_USAGE,
+                 "an epoch has %zu batches; there is no batch %zu", slad_loader_batches(loader), first);
+    slad_lock_acquire(loader->lock);
+    go_to(loader, epoch, first);
     loader->running = true;
     slad_condition_signal_all(loader->changed);
     slad_lock_release(loader->lock);

@@ -30,11 +30,15 @@ slad_status slad_loader_create(slad_context *context, slad_loader **loader, cons
                                slad_split split, const slad_preprocess *preprocess, const slad_loader_options *options);
 /* Ends the workers, at once even in the middle of an epoch; batches still held become invalid. NULL is allowed. */
 void slad_loader_free(slad_loader *loader);
-/* Batches of an epoch: ceil(images / batch), unlabelled images of the training part among them. */
+/* Batches of an epoch: ceil(images / batch), unlabelled images of the training part among them unless they are left
+ * out. */
 size_t slad_loader_batches(const slad_loader *loader);
 /* Begins at batch `first` of `epoch`; without a call the loader is at batch 0 of epoch 0, and epochs follow one another
  * without end. Batches held stay valid. SLAD_ERROR_USAGE if the epoch has no such batch. */
 slad_status slad_loader_seek(slad_loader *loader, uint32_t epoch, size_t first);
+/* Whether epochs leave out unlabelled images, as training does whose losses want labels; at first they do not. The
+ * loader is at batch 0 of epoch 0 then. Batches held stay valid. */
+void slad_loader_restrict(slad_loader *loader, bool labelled_only);
 /* Waits for the next batch in order. It belongs to the caller until slad_loader_release; at most `slots` may be held.
  * Broken images are logged as warnings here, each once. One thread at a time may call it.
  * Errors: SLAD_ERROR_DATA in a strict data set whose image is broken, naming it, in any data set whose images have all

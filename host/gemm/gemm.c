@@ -14,8 +14,12 @@ const slad_kernel_row slad_gemm_kernels[] = {
                                .rule = SLAD_WORK_ITEMS},
     [SLAD_GEMM_KERNEL_PACK] = {.file = "gemm_pack",
                                .entry = "gemm_pack",
-                               .arguments = "ttttuuuuuuuuuuuuf",
+                               .arguments = "ttttuuuuuuuuuuuf",
                                .rule = SLAD_WORK_ITEMS},
+    [SLAD_GEMM_KERNEL_PACK_ADD] = {.file = "gemm_pack",
+                                   .entry = "gemm_pack_add",
+                                   .arguments = "tttuuuuuuuuuuuf",
+                                   .rule = SLAD_WORK_ITEMS},
 };
 const size_t slad_gemm_kernel_count = sizeof slad_gemm_kernels / sizeof slad_gemm_kernels[0];
 

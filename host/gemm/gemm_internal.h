@@ -5,7 +5,7 @@
 #include "gemm/gemm.h"
 
 /* Places in slad_gemm_kernels. */
-enum { SLAD_GEMM_KERNEL_TILE, SLAD_GEMM_KERNEL_BIAS, SLAD_GEMM_KERNEL_PACK };
+enum { SLAD_GEMM_KERNEL_TILE, SLAD_GEMM_KERNEL_BIAS, SLAD_GEMM_KERNEL_PACK, SLAD_GEMM_KERNEL_PACK_ADD };
 
 typedef struct slad_gemm_rules {
     /* Chooses parameters for gemm->device and writes gemm->description. */

@@ -57,9 +57,10 @@ cleanup:
     return status;
 }
 
-/* Binds the launch of `rows` rows from first_row on: all rows of the adapter, or rows without one (NULL). */
+/* Binds the launch of `rows` rows from first_row on: all rows of the adapter, or rows without one (NULL). again: they
+ * are packed already, and the adapter is added. */
 static slad_status add_launch(slad_gemm_packing *packing, const pack_job *job, const slad_gemm_adapter *adapter,
-                              size_t first_row, size_t rows, bool add)
+                              size_t first_row, size_t rows, bool again)
 {
     slad_device *device = packing->gemm->device;
     const slad_gemm_layout *layout = job->layout;
@@ -68,12 +69,14 @@ static slad_status add_launch(slad_gemm_packing *packing, const pack_job *job, c
         .lora_a = job->weight, .lora_b = job->weight, .a_stride = job->in, .blocks = 1, .block_rows = rows};
     const slad_gemm_adapter *used = adapter ? adapter : &none;
     const size_t filled = (layout->columns + layout->panel - 1) / layout->panel * layout->panel;
-    const bool fills = !job->transposed && first_row + rows == job->out;
+    const bool fills = !job->transposed && !again && first_row + rows == job->out;
     const size_t items_in = job->transposed ? filled : job->in, items_out = fills ? filled - first_row : rows;
     const size_t width = device->features.vector_width;
+    const slad_argument place = slad_argument_buffer(job->packed.buffer, job->packed.offset);
+    /* gemm_pack_add has no weight, so its arguments begin with the second. */
     const slad_argument arguments[] = {
-        slad_argument_buffer(job->packed.buffer, job->packed.offset),
-        slad_argument_buffer(job->weight.buffer, job->weight.offset),
+        place,
+        again ? place : slad_argument_buffer(job->weight.buffer, job->weight.offset),
         slad_argument_buffer(used->lora_a.buffer, used->lora_a.offset),
         slad_argument_buffer(used->lora_b.buffer, used->lora_b.offset),
         slad_argument_uint(job->out),
@@ -82,7 +85,6 @@ static slad_status add_launch(slad_gemm_packing *packing, const pack_job *job, c
         slad_argument_uint(job->transposed),
         slad_argument_uint(first_row),
         slad_argument_uint(rows),
-        slad_argument_uint(add),
         slad_argument_uint(used->rank),
         slad_argument_uint(used->a_stride),
         slad_argument_uint(used->block_rows),
@@ -93,8 +95,8 @@ static slad_status add_launch(slad_gemm_packing *packing, const pack_job *job, c
     const slad_work work = {.items = {(items_in + width - 1) / width, (items_out + PACK_ROWS - 1) / PACK_ROWS},
                             .split_axis = 1};
     return slad_launch_bind(device, &packing->launches[packing->launch_count++],
-                            &slad_gemm_kernels[SLAD_GEMM_KERNEL_PACK], "", arguments,
-                            sizeof arguments / sizeof arguments[0], work);
+                            &slad_gemm_kernels[again ? SLAD_GEMM_KERNEL_PACK_ADD : SLAD_GEMM_KERNEL_PACK], "",
+                            arguments + again, sizeof arguments / sizeof arguments[0] - again, work);
 }
 
 /* Covers all rows once, each adapter that begins where the packed rows end with its own rows, so that q, k and v cost

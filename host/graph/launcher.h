@@ -34,7 +34,16 @@ typedef struct slad_adapter {
     const slad_tensor *lora_a, *lora_b;
     double scale;
     size_t first_row;
+    uint32_t stream; /* of its dropout mask; adapters with one stream share their mask */
 } slad_adapter;
+
+/* LoRA dropout: adapters see drop(x) instead of x, and stay beside W instead of being merged. The mask is a function of
+ * key, sample, stream and element (reference/linear.h) and is never stored. */
+typedef struct slad_dropout {
+    double rate;                /* 0: off; below 1 */
+    const slad_tensor *key;     /* SLAD_I32 [4], state or input: the bits of seed low, seed high, step low, step high */
+    const slad_tensor *samples; /* SLAD_I32 input [b]: index of each image in the whole batch */
+} slad_dropout;
 
 /* A weight [out, in] with its adapters, whose rows may overlap. Packed and merged by the executor, once if all is
  * frozen, else after each update; two requests for the same weight, adapters and orientation share one packed copy,
@@ -43,6 +52,7 @@ typedef struct slad_weight {
     const slad_tensor *weight;
     slad_adapter adapters[SLAD_MAX_ADAPTERS];
     unsigned adapter_count;
+    slad_dropout dropout; /* looked at by slad_linear alone, which packs the weight without adapters then */
 } slad_weight;
 
 /* c = a W^T (+ bias), c [.., out], a [.., in]; or, transposed, c = a W, c [.., in], a [.., out]. bias may be NULL. */

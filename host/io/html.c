@@ -1,5 +1,6 @@
 #include "io/html.h"
 #include "base/files.h"
+#include "base/json_scan.h"
 #include "base/memory.h"
 #include "base/number.h"
 #include <math.h>
@@ -96,25 +97,10 @@ cleanup:
     return status;
 }
 
-/* Bytes of the UTF-8 character at text, 0 if there is none. */
-static size_t character_size(const unsigned char *text)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char first = text[0];
-    const size_t size = first < 0x80 ? 1 : first >> 5 == 6 ? 2 : first >> 4 == 14 ? 3 : first >> 3 == 30 ? 4 : 0;
-    uint32_t code = size < 2 ? first : first & (0xffu >> (size + 1));
-    for (size_t i = 1; i < size; i++) {
-        if (text[i] >> 6 != 2) return 0;
-        code = code << 6 | (text[i] & 0x3f);
-    }
-    const bool surrogate = code >= 0xd800 && code < 0xe000;
-    return size && code >= least[size] && code <= 0x10ffff && !surrogate ? size : 0;
-}
-
 void slad_html_text(slad_html *page, const char *text)
 {
     for (size_t size; *text; text += size) {
-        size = character_size((const unsigned char *)text);
+        size = slad_utf8_size(text);
         if (size == 0) {
             size = 1;
             slad_html_add(page, "\xef\xbf\xbd");

@@ -150,9 +150,23 @@ cleanup:
     return status;
 }
 
+/* Files that PyTorch pickles are what hub serves; they are code, not data. */
+static bool is_pickle(const char *path)
+{
+    static const char *const endings[] = {".pth", ".pt", ".bin"};
+    const size_t length = strlen(path);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (length > strlen(endings[i]) && strcmp(path + length - strlen(endings[i]), endings[i]) == 0) return true;
+    return false;
+}
+
 static slad_status open_single(slad_context *context, slad_hf_model *model, const char *path)
 {
     slad_status status = SLAD_OK;
+    SLAD_FAIL_IF(is_pickle(path), SLAD_ERROR_DATA,
+                 "%s: pickled files of PyTorch are not read; convert it in Python: safetensors.torch.save_file("
+                 "torch.load(\"%s\"), \"model.safetensors\")",
+                 path, path);
     slad_release(model->config_path);
     model->config_path = NULL;
     SLAD_TRY(slad_duplicate(context, &model->config_path, path));

@@ -5,25 +5,9 @@
 #include "ops/row_sums.h"
 
 /* What cl_kernels/linear.cl works with. */
-enum {
-    OUTER_COLUMNS = 8,
-    RANK_ALIGNMENT = 16, /* a multiple of either RANK_WIDTH */
-    CPU_PROJECT_ROWS = 64,
-    GPU_PROJECT_ROWS = 4,
-    CPU_VECTORS = 16
-};
+enum { OUTER_COLUMNS = 8, CPU_VECTORS = 16 };
 /* Most elements of all partial sums of a dW: a large W has parallel work enough without many chunks. */
 #define WEIGHT_PARTIAL_ELEMENTS ((size_t)1 << 20)
-
-static size_t round_up(size_t value, size_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
-
-static size_t divide_up(size_t value, size_t divisor)
-{
-    return (value + divisor - 1) / divisor;
-}
 
 static size_t larger(size_t a, size_t b)
 {
@@ -45,53 +29,24 @@ static slad_row_chunks cut_weight_rows(size_t rows, size_t out, size_t in)
     return slad_cut_rows(rows, larger(1, smaller(SLAD_MOST_ROW_CHUNKS, WEIGHT_PARTIAL_ELEMENTS / (out * in))));
 }
 
-/* A or B seen as [rank, blocks, width] with strides: A has one block of `in`, B has blocks of out / blocks. */
-typedef struct factor {
-    size_t rank, blocks, width, rank_stride, block_stride, width_stride;
-} factor;
-
-static factor factor_of_a(const slad_tensor *lora_a)
-{
-    return (factor){lora_a->size[0], 1, lora_a->size[1], lora_a->stride[0], 0, 1};
-}
-
-static factor factor_of_b(const slad_tensor *lora_b)
-{
-    return (factor){lora_b->size[2], lora_b->size[0], lora_b->size[1], 1, lora_b->stride[0], lora_b->stride[1]};
-}
-
 /* linear_adapter_gradient: dA and dB of one adapter */
 
 typedef struct adapter_parameters {
     slad_adapter adapter;
+    slad_dropout dropout;
     bool wants_a, wants_b;
 } adapter_parameters;
 
-enum { ADAPTER_X = 0, ADAPTER_DY = 1, ADAPTER_A = 2, ADAPTER_B = 3 };
-/* Scratch first, then dA and dB, as far as they are wanted. */
-enum { SCRATCH_PACKED = 0, SCRATCH_PRODUCT = 1, SCRATCH_PARTIAL = 2, ADAPTER_TARGETS = 3 };
-
-/* Elements from row to row of what is seen as a matrix. */
-static size_t row_stride(const slad_tensor *tensor)
-{
-    return tensor->rank > 1 ? tensor->stride[tensor->rank - 2] : slad_tensor_columns(tensor);
-}
-
-/* The columns of dy that belong to the rows of W that the adapter adapts. */
-static slad_tensor adapted_columns(const slad_tensor *dy, const slad_adapter *adapter)
-{
-    slad_tensor columns = *dy;
-    columns.offset += adapter->first_row;
-    columns.size[columns.rank - 1] = adapter->lora_b->size[0] * adapter->lora_b->size[1];
-    return columns;
-}
+enum { ADAPTER_X, ADAPTER_DY, ADAPTER_A, ADAPTER_B, ADAPTER_KEY, ADAPTER_SAMPLES, ADAPTER_INPUTS };
+/* Scratch first, then dA and dB, as far as they are wanted. SCRATCH_DROPPED holds nothing without dropout. */
+enum { SCRATCH_PACKED, SCRATCH_PRODUCT, SCRATCH_PARTIAL, SCRATCH_DROPPED, ADAPTER_TARGETS };
 
 static slad_status launch_outer(slad_launcher *launcher, const slad_tensor *partial, const slad_tensor *left,
                                 const slad_tensor *right, slad_row_chunks chunks, size_t left_columns,
                                 size_t left_stride)
 {
     const slad_features *features = slad_launcher_features(launcher);
-    const size_t columns = slad_tensor_columns(right), right_stride = row_stride(right);
+    const size_t columns = slad_tensor_columns(right), right_stride = slad_linear_row_stride(right);
     const size_t vectors = features->row_lanes == 1 ? CPU_VECTORS : 1;
     const slad_operand arguments[] = {
         SLAD_TENSOR(partial),
@@ -106,8 +61,8 @@ static slad_status launch_outer(slad_launcher *launcher, const slad_tensor *part
         SLAD_UINT(vectors),
     };
     const slad_work work = {
-        .items = {divide_up(columns, vectors * features->vector_width), divide_up(left_columns, OUTER_COLUMNS),
-                  chunks.count},
+        .items = {slad_divide_up(columns, vectors * features->vector_width),
+                  slad_divide_up(left_columns, OUTER_COLUMNS), chunks.count},
         .split_axis = 2,
     };
     return slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_OUTER], "", arguments,
@@ -115,7 +70,7 @@ static slad_status launch_outer(slad_launcher *launcher, const slad_tensor *part
 }
 
 static slad_status launch_reduce(slad_launcher *launcher, const slad_tensor *target, const slad_tensor *partial,
-                                 size_t chunks, size_t plane_rows, const factor *place)
+                                 size_t chunks, size_t plane_rows, const slad_linear_factor *place)
 {
     const slad_operand arguments[] = {
         SLAD_TENSOR(target),
@@ -134,53 +89,10 @@ static slad_status launch_reduce(slad_launcher *launcher, const slad_tensor *tar
                               sizeof arguments / sizeof *arguments, work);
 }
 
-/* product = projected through^T, where `through` is A or B: H = scale x A^T or U = scale dy B. */
-static slad_status launch_project(slad_launcher *launcher, const slad_node *node, const slad_tensor *projected,
-                                  const slad_tensor *through, const factor *place, double scale)
-{
-    const slad_features *features = slad_launcher_features(launcher);
-    const slad_tensor *packed = node->outputs[SCRATCH_PACKED];
-    const size_t rows = slad_tensor_rows(projected), padded = round_up(place->rank, RANK_ALIGNMENT);
-    const size_t rank_width = features->vector_width == 16 ? 16 : 8;
-    const size_t rows_per_group = features->row_lanes == 1 ? CPU_PROJECT_ROWS : GPU_PROJECT_ROWS;
-    slad_status status = SLAD_OK;
-    const slad_operand packing[] = {
-        SLAD_TENSOR(packed),
-        SLAD_TENSOR(through),
-        SLAD_FLOAT(scale),
-        SLAD_UINT(place->rank),
-        SLAD_UINT(padded),
-        SLAD_UINT(place->width),
-        SLAD_UINT(place->blocks),
-        SLAD_UINT(place->rank_stride),
-        SLAD_UINT(place->width_stride),
-        SLAD_UINT(place->block_stride),
-    };
-    const slad_operand projecting[] = {
-        SLAD_TENSOR(node->outputs[SCRATCH_PRODUCT]),
-        SLAD_TENSOR(projected),
-        SLAD_TENSOR(packed),
-        SLAD_UINT(rows),
-        SLAD_UINT(slad_tensor_columns(projected)),
-        SLAD_UINT(row_stride(projected)),
-        SLAD_UINT(padded),
-        SLAD_UINT(rows_per_group),
-    };
-    SLAD_TRY(slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_PACK_FACTOR], "", packing,
-                                sizeof packing / sizeof *packing,
-                                (slad_work){.items = {padded, place->width, place->blocks}, .split_axis = 1}));
-    SLAD_TRY(slad_launch_kernel(
-        launcher, &slad_linear_kernels[SLAD_LINEAR_PROJECT], "", projecting, sizeof projecting / sizeof *projecting,
-        (slad_work){.items = {features->row_lanes, divide_up(rows, rows_per_group), divide_up(place->rank, rank_width)},
-                    .split_axis = 1}));
-cleanup:
-    return status;
-}
-
 /* One factor's gradient: target += scale (projected through^T)^T other, with the strides of the factor. */
 typedef struct factor_gradient {
     const slad_tensor *target, *projected, *through, *other;
-    factor through_place, target_place;
+    slad_linear_factor through_place, target_place;
 } factor_gradient;
 
 static slad_status launch_factor_gradient(slad_launcher *launcher, const slad_node *node,
@@ -190,11 +102,12 @@ static slad_status launch_factor_gradient(slad_launcher *launcher, const slad_no
     const double scale = ((const adapter_parameters *)node->parameters)->adapter.scale;
     const slad_row_chunks chunks = cut_adapter_rows(slad_tensor_rows(gradient->other));
     const size_t rank = gradient->target_place.rank;
-    const size_t plane_rows = round_up(rank, OUTER_COLUMNS), padded = round_up(rank, RANK_ALIGNMENT);
+    const size_t plane_rows = slad_round_up(rank, OUTER_COLUMNS), padded = slad_linear_padded_rank(rank);
     slad_status status = SLAD_OK;
-    SLAD_TRY(launch_project(launcher, node, gradient->projected, gradient->through, &gradient->through_place, scale));
-    SLAD_TRY(
-        launch_outer(launcher, partial, node->outputs[SCRATCH_PRODUCT], gradient->other, chunks, plane_rows, padded));
+    const slad_linear_scratch scratch = {node->outputs[SCRATCH_PACKED], node->outputs[SCRATCH_PRODUCT]};
+    SLAD_TRY(slad_linear_launch_project(launcher, &scratch, gradient->projected, gradient->through,
+                                        &gradient->through_place, scale));
+    SLAD_TRY(launch_outer(launcher, partial, scratch.product, gradient->other, chunks, plane_rows, padded));
     SLAD_TRY(launch_reduce(launcher, gradient->target, partial, chunks.count, plane_rows, &gradient->target_place));
 cleanup:
     return status;
@@ -205,17 +118,22 @@ static slad_status launch_adapter_gradient(slad_launcher *launcher, const slad_n
     const adapter_parameters *parameters = node->parameters;
     const slad_tensor *x = node->inputs[ADAPTER_X];
     const slad_tensor *lora_a = node->inputs[ADAPTER_A], *lora_b = node->inputs[ADAPTER_B];
-    const slad_tensor dy = adapted_columns(node->inputs[ADAPTER_DY], &parameters->adapter);
+    const slad_tensor dy = slad_linear_adapted_columns(node->inputs[ADAPTER_DY], &parameters->adapter);
     slad_status status = SLAD_OK;
     unsigned target = ADAPTER_TARGETS;
+    const slad_tensor dropped = slad_linear_dropped(x, node->outputs[SCRATCH_DROPPED]);
+    if (parameters->dropout.rate > 0) {
+        SLAD_TRY(slad_linear_launch_drop(launcher, &dropped, x, &parameters->dropout, parameters->adapter.stream));
+        x = &dropped;
+    }
     if (parameters->wants_a) {
-        const factor_gradient gradient = {node->outputs[target++], &dy, lora_b, x, factor_of_b(lora_b),
-                                          factor_of_a(lora_a)};
+        const factor_gradient gradient = {
+            node->outputs[target++], &dy, lora_b, x, slad_linear_factor_of_b(lora_b), slad_linear_factor_of_a(lora_a)};
         SLAD_TRY(launch_factor_gradient(launcher, node, &gradient));
     }
     if (parameters->wants_b) {
-        const factor_gradient gradient = {node->outputs[target], x, lora_a, &dy, factor_of_a(lora_a),
-                                          factor_of_b(lora_b)};
+        const factor_gradient gradient = {
+            node->outputs[target], x, lora_a, &dy, slad_linear_factor_of_a(lora_a), slad_linear_factor_of_b(lora_b)};
         SLAD_TRY(launch_factor_gradient(launcher, node, &gradient));
     }
 cleanup:
@@ -227,11 +145,17 @@ static slad_status reference_adapter_gradient(slad_host *host, const slad_node *
     const adapter_parameters *parameters = node->parameters;
     const slad_tensor *x = node->inputs[ADAPTER_X], *dy = node->inputs[ADAPTER_DY];
     const slad_reference_adapter adapter = slad_linear_host_adapter(host, &parameters->adapter);
+    const slad_reference_layer layer = {
+        .rows = slad_tensor_rows(x),
+        .out = slad_tensor_columns(dy),
+        .in = slad_tensor_columns(x),
+        .dropout = slad_linear_host_dropout(host, &parameters->dropout, x),
+    };
     const unsigned place_of_b = ADAPTER_TARGETS + (parameters->wants_a ? 1 : 0);
     return slad_reference_linear_adapter_gradient(
         slad_host_context(host), slad_host_floats(host, parameters->wants_a ? node->outputs[ADAPTER_TARGETS] : NULL),
         slad_host_floats(host, parameters->wants_b ? node->outputs[place_of_b] : NULL), slad_host_floats(host, x),
-        slad_host_floats(host, dy), &adapter, slad_tensor_rows(x), slad_tensor_columns(dy), slad_tensor_columns(x));
+        slad_host_floats(host, dy), &adapter, &layer);
 }
 
 static const slad_operation adapter_gradient_operation = {
@@ -241,23 +165,25 @@ static const slad_operation adapter_gradient_operation = {
 };
 
 void slad_linear_append_adapter_gradient(slad_record *record, const slad_tensor *x, const slad_tensor *dy,
-                                         const slad_adapter *adapter)
+                                         const slad_adapter *adapter, const slad_dropout *dropout)
 {
     const slad_tensor *lora_a = adapter->lora_a, *lora_b = adapter->lora_b;
-    const adapter_parameters parameters = {*adapter, lora_a->needs_gradient, lora_b->needs_gradient};
-    const slad_tensor *inputs[] = {x, dy, lora_a, lora_b};
+    const adapter_parameters parameters = {*adapter, *dropout, lora_a->needs_gradient, lora_b->needs_gradient};
+    const slad_tensor *inputs[ADAPTER_INPUTS] = {x, dy, lora_a, lora_b, dropout->key, dropout->samples};
     const size_t rows = slad_tensor_rows(x), rank = lora_a->size[0];
     const size_t in = slad_tensor_columns(x), out = lora_b->size[0] * lora_b->size[1];
     /* Each factor's gradient projects through the other factor and is as wide as the other activation. */
     const size_t widest_through = larger(parameters.wants_a ? out : 0, parameters.wants_b ? in : 0);
     const size_t widest_target = larger(parameters.wants_a ? in : 0, parameters.wants_b ? out : 0);
-    const size_t padded = round_up(rank, RANK_ALIGNMENT);
+    const size_t padded = slad_linear_padded_rank(rank);
     bool accumulate;
-    slad_node *node = slad_record_append(record, &adapter_gradient_operation, SLAD_PHASE_MICRO_BATCH, inputs, 4,
-                                         &parameters, sizeof parameters);
+    slad_node *node = slad_record_append(record, &adapter_gradient_operation, SLAD_PHASE_MICRO_BATCH, inputs,
+                                         ADAPTER_INPUTS, &parameters, sizeof parameters);
     (void)slad_node_scratch(record, node, widest_through * padded);
     (void)slad_node_scratch(record, node, rows * padded);
-    (void)slad_node_scratch(record, node, cut_adapter_rows(rows).count * round_up(rank, OUTER_COLUMNS) * widest_target);
+    (void)slad_node_scratch(record, node,
+                            cut_adapter_rows(rows).count * slad_round_up(rank, OUTER_COLUMNS) * widest_target);
+    (void)slad_node_scratch(record, node, dropout->rate > 0 ? rows * in : 1);
     if (parameters.wants_a) slad_node_writes(record, node, slad_gradient_target(record, lora_a, &accumulate));
     if (parameters.wants_b) slad_node_writes(record, node, slad_gradient_target(record, lora_b, &accumulate));
 }
@@ -303,7 +229,7 @@ static slad_status launch_weight_gradient(slad_launcher *launcher, const slad_no
     slad_status status = SLAD_OK;
     if (parameters->wants_weight) {
         const slad_row_chunks chunks = cut_weight_rows(slad_tensor_rows(x), out, in);
-        const factor place = {.rank = out, .blocks = 1, .width = in, .rank_stride = in, .width_stride = 1};
+        const slad_linear_factor place = {.rank = out, .blocks = 1, .width = in, .rank_stride = in, .width_stride = 1};
         SLAD_TRY(launch_outer(launcher, partial, dy, x, chunks, out, out));
         SLAD_TRY(launch_reduce(launcher, node->outputs[target++], partial, chunks.count, out, &place));
     }

@@ -30,7 +30,9 @@ const slad_tensor *slad_layer_norm(slad_record *record, const slad_tensor *x, co
                                    const slad_tensor *beta, double epsilon);
 
 /* y = x W_eff^T + bias, W_eff = W + sum scale B A. x [.., in], W [out, in], bias [out] or NULL. Gradients: dx = dy
- * W_eff; of each adapter by skinny products (method.md section 8); of W and bias where they are trained. */
+ * W_eff; of each adapter by skinny products (method.md section 8); of W and bias where they are trained. With dropout x
+ * is [b, .., in], and y = x W^T + bias + sum scale (drop(x) A^T) B^T is computed as it stands, without merging; records
+ * for evaluation leave dropout off and share the merged weight. */
 const slad_tensor *slad_linear(slad_record *record, const slad_tensor *x, const slad_weight *weight,
                                const slad_tensor *bias);
 

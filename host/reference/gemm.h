@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct slad_reference_product {
     size_t rows, columns, depth;
@@ -25,6 +26,7 @@ typedef struct slad_reference_adapter {
     size_t rank, a_stride, blocks, block_rows, b_block_stride, b_row_stride;
     size_t first_row; /* of the weight; it adapts blocks * block_rows rows from there on */
     double scale;
+    uint32_t stream; /* of its dropout mask (reference/linear.h) */
 } slad_reference_adapter;
 
 /* Where row `row` of B (from 0, over all blocks) begins. */

@@ -144,25 +144,8 @@ cleanup:
 static slad_status refuse_unfinished(slad_context *context, const slad_train_options *options)
 {
     slad_status status = SLAD_OK;
-    const struct {
-        const char *option;
-        bool asked_for;
-    } absent[] = {
-        {"--teacher-adapt all", options->teacher_adapt == SLAD_ADAPT_ALL},
-        {"--student-adapt all", options->student_adapt == SLAD_ADAPT_ALL},
-        {"--lora-form split", options->lora_form == SLAD_LORA_SPLIT},
-        {"--lora-targets all", options->lora_targets == SLAD_LORA_ALL},
-        {"--lora-dropout", options->lora_dropout > 0},
-        {"--share a or b", options->share == SLAD_SHARE_A || options->share == SLAD_SHARE_B},
-        {"--share-map LIST", options->share_map == SLAD_MAP_LIST},
-        {"--share-truncation naive", options->share_truncation == SLAD_TRUNCATION_NAIVE},
-        {"--share-scale fan-in", options->share_scale == SLAD_SHARE_SCALE_FAN_IN},
-        {"--unmapped frozen", options->unmapped == SLAD_UNMAPPED_FROZEN},
-        {"--private-rank", options->private_rank > 0},
-    };
-    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
-        SLAD_FAIL_IF(absent[i].asked_for, SLAD_ERROR_USAGE, "%s is not available in this version of slad",
-                     absent[i].option);
+    SLAD_FAIL_IF(options->lora_dropout > 0, SLAD_ERROR_USAGE,
+                 "--lora-dropout is not available in this version of slad");
 cleanup:
     return status;
 }

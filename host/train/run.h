@@ -18,6 +18,10 @@ slad_status slad_run_preprocess(slad_context *context, slad_preprocess *preproce
 slad_status slad_trainer_evaluate(slad_trainer *trainer, slad_evaluation *student, slad_evaluation *teacher,
                                   slad_predicted *predicted, slad_loader *loader, size_t images);
 
+/* slad_run_eval that also gives what was predicted of each image; the caller frees *predicted. NULL: not wanted. */
+slad_status slad_run_eval_predicted(slad_context *context, slad_device *device, slad_eval_result *result,
+                                    slad_predicted *predicted, const slad_eval_options *options);
+
 /* {"event": "eval", "step", "epoch", "images", "student": {..}, "teacher": {..}}; event and step only if step >= 0. */
 slad_status slad_run_eval_json(slad_context *context, cJSON **json, const slad_evaluation *student,
                                const slad_evaluation *teacher, int64_t step, int64_t epoch);

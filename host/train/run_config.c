@@ -50,6 +50,7 @@ static cJSON *describe_data(const slad_dataset *dataset, const char *path)
     cJSON_AddStringToObject(data, "path", path);
     cJSON_AddStringToObject(data, "fingerprint", fingerprint);
     cJSON_AddNumberToObject(data, "train_images", (double)slad_dataset_count(dataset, SLAD_SPLIT_TRAIN));
+    cJSON_AddNumberToObject(data, "unlabelled_images", (double)slad_dataset_unlabelled_count(dataset));
     cJSON_AddNumberToObject(data, "validation_images", (double)slad_dataset_count(dataset, SLAD_SPLIT_VALIDATION));
     for (size_t i = 0; i < slad_dataset_class_count(dataset); i++)
         cJSON_AddItemToArray(names, cJSON_CreateString(slad_dataset_class_name(dataset, i)));

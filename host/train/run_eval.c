@@ -1,7 +1,7 @@
 /* Evaluation of a run or a model over a data set. */
 #include "base/memory.h"
 #include "train/data_pass.h"
-#include "train/measures.h"
+#include "train/run.h"
 #include "train/run_cka.h"
 #include <math.h>
 #include <string.h>
@@ -21,6 +21,7 @@ typedef struct slad_eval {
     slad_run_model model;
     slad_data_pass pass;
     slad_eval_result *result;
+    slad_predicted *predicted; /* NULL: not wanted */
     size_t classes;
     slad_judged student, teacher;
     slad_similarity similarity;           /* if result->cka.present */
@@ -129,6 +130,9 @@ static slad_status judge_batch(void *user, const slad_batch *batch, size_t first
     slad_status status = SLAD_OK;
     SLAD_TRY(judge(eval, &eval->student, batch, first));
     SLAD_TRY(judge(eval, &eval->teacher, batch, first));
+    if (eval->predicted)
+        slad_predicted_add(eval->predicted, batch, eval->student.batch_logits, eval->teacher.batch_logits,
+                           eval->classes);
     if (eval->result->cka.present)
         SLAD_TRY(slad_similarity_add(&eval->similarity, &eval->teacher.inference, &eval->student.inference, batch));
     for (size_t i = 0; i < batch->count; i++)
@@ -198,8 +202,14 @@ cleanup:
 slad_status slad_run_eval(slad_context *context, slad_device *device, slad_eval_result *result,
                           const slad_eval_options *options)
 {
+    return slad_run_eval_predicted(context, device, result, NULL, options);
+}
+
+slad_status slad_run_eval_predicted(slad_context *context, slad_device *device, slad_eval_result *result,
+                                    slad_predicted *predicted, const slad_eval_options *options)
+{
     slad_status status = SLAD_OK;
-    slad_eval eval = {.context = context, .options = options, .result = result};
+    slad_eval eval = {.context = context, .options = options, .result = result, .predicted = predicted};
     slad_network_source student;
     *result = (slad_eval_result){0};
     SLAD_TRY(slad_run_model_open(context, &eval.model, options->model, true));
@@ -209,6 +219,10 @@ slad_status slad_run_eval(slad_context *context, slad_device *device, slad_eval_
     SLAD_TRY(open_models(&eval, device, &student));
     result->student.measure = result->teacher.measure = slad_dataset_measure(eval.pass.dataset);
     SLAD_TRY(open_predictions(&eval));
+    if (predicted) {
+        SLAD_TRY(slad_predicted_start(context, predicted, eval.pass.images, true, eval.teacher.present));
+        slad_predicted_describe(predicted, eval.pass.dataset, eval.pass.split);
+    }
     SLAD_TRY(slad_data_pass_walk(&eval.pass, "evaluating", judge_batch, &eval));
     slad_evaluation_end(&result->student);
     if (eval.teacher.present) slad_evaluation_end(&result->teacher);

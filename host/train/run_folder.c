@@ -20,7 +20,7 @@ static bool lies_in(const char *path, const char *folder)
 static slad_status check_replacing(slad_context *context, const char *old, const slad_run_options *options)
 {
     slad_status status = SLAD_OK;
-    const char *const inputs[] = {options->teacher, options->student, options->data};
+    const char *const inputs[] = {options->teacher, options->student, options->data, options->unlabelled};
     char *folder = NULL, *input = NULL;
     SLAD_TRY(slad_path_absolute(context, &folder, old));
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {

@@ -101,3 +101,9 @@ slad_position_mode slad_run_model_position(const slad_run_model *model, slad_pos
 {
     return model->is_run ? model->config.train.position_mode : asked;
 }
+
+const char *slad_run_model_class_name(const slad_run_model *model, size_t class_index)
+{
+    if (model->is_run) return model->config.class_names[class_index];
+    return slad_hf_class_name(model->student->files, (uint32_t)class_index);
+}

@@ -30,4 +30,7 @@ slad_status slad_run_model_frozen(slad_context *context, slad_network_source *so
 /* How position tables are resized: a run's own mode, for a folder the one that was asked for. */
 slad_position_mode slad_run_model_position(const slad_run_model *model, slad_position_mode asked);
 
+/* What a run, or the folder's id2label, calls a class that its head tells apart. Owned by the model. */
+const char *slad_run_model_class_name(const slad_run_model *model, size_t class_index);
+
 #endif

@@ -50,6 +50,7 @@ static slad_status add_evaluation(slad_context *context, slad_history *history, 
     slad_status status = SLAD_OK;
     const cJSON *student = cJSON_GetObjectItemCaseSensitive(line, "student");
     const cJSON *teacher = cJSON_GetObjectItemCaseSensitive(line, "teacher");
+    const cJSON *measure = cJSON_GetObjectItemCaseSensitive(line, "measure");
     SLAD_TRY(slad_grow(context, &history->evaluations, &history->evaluation_capacity, history->evaluation_count + 1,
                        sizeof *history->evaluations, "the evaluations of a run"));
     history->evaluations[history->evaluation_count++] = (slad_history_evaluation){
@@ -60,6 +61,8 @@ static slad_status add_evaluation(slad_context *context, slad_history *history, 
         .student_mean = number_of(student, "mean_per_class"),
         .teacher_top1 = number_of(teacher, "top1"),
         .teacher_mean = number_of(teacher, "mean_per_class"),
+        .by_class = cJSON_IsString(measure) &&
+                    strcmp(measure->valuestring, slad_measure_name(SLAD_MEASURE_MEAN_PER_CLASS)) == 0,
     };
 cleanup:
     return status;
@@ -204,7 +207,9 @@ slad_status slad_run_record_times(slad_context *context, slad_run_times *times, 
 {
     slad_status status = SLAD_OK;
     const slad_history *history = &record->history;
-    const double batch = record->config.train.batch, images = slad_run_record_number(record, "data", "train_images");
+    const double unlabelled = slad_run_record_number(record, "data", "unlabelled_images");
+    const double labelled = slad_run_record_number(record, "data", "train_images");
+    const double batch = record->config.train.batch, images = labelled + (unlabelled > 0 ? unlabelled : 0);
     const double per_epoch = fmax(1, ceil(images / batch)), rest = images - (per_epoch - 1) * batch;
     double *rates = NULL;
     size_t count = 0;

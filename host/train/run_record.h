@@ -19,6 +19,7 @@ typedef struct slad_history_evaluation {
     double steps; /* steps done before it, of all lines */
     double epoch, images;
     double student_top1, student_mean, teacher_top1, teacher_mean;
+    bool by_class; /* the data set is measured by the mean per class */
 } slad_history_evaluation;
 
 typedef struct slad_history {

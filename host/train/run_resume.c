@@ -108,7 +108,7 @@ cleanup:
 /* Whether a line of metrics is of a step that the checkpoint holds; what it says of evaluations is noted. */
 static bool belongs(slad_run *run, const cJSON *line)
 {
-    const uint64_t first = run->resume.stage * run->total_steps, done = first + run->resume.step;
+    const uint64_t first = slad_run_steps_before(run, run->resume.stage), done = first + run->resume.step;
     const cJSON *step = cJSON_GetObjectItemCaseSensitive(line, "step");
     const cJSON *event = cJSON_GetObjectItemCaseSensitive(line, "event");
     if (!cJSON_IsNumber(step) || step->valuedouble < 0 || step->valuedouble >= (double)done) return false;
@@ -157,14 +157,14 @@ slad_status slad_run_find_checkpoint(slad_run *run)
     *resume = (slad_resume_point){.resuming = true, .best = -1};
     SLAD_TRY(check_agreement(run));
     SLAD_TRY(slad_checkpoint_place(context, &resume->stage, &resume->step, run->options->out));
-    SLAD_FAIL_IF(resume->stage >= run->stage_count || resume->step > run->total_steps, SLAD_ERROR_DATA,
-                 "The checkpoint of %s is of step %llu of stage %llu, which this run does not have", run->options->out,
-                 (unsigned long long)resume->step, (unsigned long long)resume->stage);
+    SLAD_FAIL_IF(resume->stage >= run->stage_count || resume->step > slad_run_stage_steps(run, resume->stage),
+                 SLAD_ERROR_DATA, "The checkpoint of %s is of step %llu of stage %llu, which this run does not have",
+                 run->options->out, (unsigned long long)resume->step, (unsigned long long)resume->stage);
     SLAD_TRY(cut_metrics(run));
     run->best = resume->best;
     slad_log(context, SLAD_LOG_INFO, "Going on with %s after %llu of %llu steps", run->options->out,
-             (unsigned long long)(resume->stage * run->total_steps + resume->step),
-             (unsigned long long)(run->stage_count * run->total_steps));
+             (unsigned long long)(slad_run_steps_before(run, resume->stage) + resume->step),
+             (unsigned long long)slad_run_steps_before(run, run->stage_count));
 cleanup:
     return status;
 }

@@ -14,7 +14,7 @@ bool slad_run_in_last_stage(const slad_run *run)
 /* The run's number of the stage's first step. */
 static uint64_t first_step(const slad_run *run)
 {
-    return run->stage * run->total_steps;
+    return slad_run_steps_before(run, run->stage);
 }
 
 /* As metrics call it; NULL for a run of one stage. */
@@ -89,7 +89,7 @@ static slad_status take_step(slad_run *run)
     slad_step_report report;
     bool has_report = false;
     SLAD_TRY(slad_loader_next(run->training, &batch));
-    for (size_t i = 0; i < batch->count; i++) run->learnt = run->learnt || batch->task_weights[i] != 0.0f;
+    for (size_t i = 0; i < batch->count; i++) run->learnt = run->learnt || batch->kl_weights[i] != 0.0f;
     status = slad_trainer_step(run->trainer, batch, &report, &has_report);
     if (has_report) {
         const slad_status written = write_step(run, &report);
@@ -259,7 +259,7 @@ static slad_status take_steps(slad_run *run)
     for (uint64_t done = slad_trainer_steps_done(run->trainer); done < run->total_steps;) {
         SLAD_FAIL_IF(slad_cancelled(context), SLAD_ERROR_INTERRUPTED, "Interrupted after %llu of %llu steps",
                      (unsigned long long)(first_step(run) + done),
-                     (unsigned long long)(run->stage_count * run->total_steps));
+                     (unsigned long long)slad_run_steps_before(run, run->stage_count));
         SLAD_TRY(take_step(run));
         SLAD_TRY(after_step(run, ++done));
     }

@@ -6,6 +6,7 @@
 #include "train/run_training.h"
 #include "train/start_adapters.h"
 #include <stdio.h>
+#include <string.h>
 
 /* What config.json and the student's folder will name must be UTF-8; found out now, and not when all is trained. */
 static slad_status check_names(slad_run *run)
@@ -49,6 +50,7 @@ static slad_status open_models_and_data(slad_run *run)
     SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
     SLAD_FAIL_IF(slad_dataset_count(run->dataset, SLAD_SPLIT_TRAIN) == 0, SLAD_ERROR_DATA, "%s has no training images",
                  options->data);
+    if (options->unlabelled) SLAD_TRY(slad_dataset_add_unlabelled(context, run->dataset, options->unlabelled));
     SLAD_TRY(check_names(run));
     run->image_size = options->train.image_size;
     SLAD_TRY(slad_run_preprocess(context, &run->preprocess, &run->image_size, options->student, run->dataset));
@@ -95,10 +97,35 @@ static slad_status open_loaders(slad_run *run)
         SLAD_TRY(slad_loader_create(context, &run->validation, run->dataset, SLAD_SPLIT_VALIDATION, &run->preprocess,
                                     &options));
     }
-    run->steps_per_epoch = slad_loader_batches(run->training);
-    run->total_steps = train->steps ? train->steps : (uint64_t)train->epochs * run->steps_per_epoch;
 cleanup:
     return status;
+}
+
+/* Unlabelled images count in the KL only. */
+static bool distils(const slad_stage *stage)
+{
+    return stage->options.teacher_adapt != SLAD_ADAPT_NONE && stage->options.alpha_kl > 0;
+}
+
+static size_t epoch_steps(const slad_run *run, size_t stage)
+{
+    const size_t batch = run->options->train.batch;
+    size_t images = slad_dataset_count(run->dataset, SLAD_SPLIT_TRAIN);
+    if (distils(&run->stages[stage])) images += slad_dataset_unlabelled_count(run->dataset);
+    return (images + batch - 1) / batch;
+}
+
+uint64_t slad_run_stage_steps(const slad_run *run, size_t stage)
+{
+    const slad_train_options *options = &run->options->train;
+    return options->steps ? options->steps : (uint64_t)options->epochs * epoch_steps(run, stage);
+}
+
+uint64_t slad_run_steps_before(const slad_run *run, size_t stage)
+{
+    uint64_t steps = 0;
+    for (size_t i = 0; i < stage; i++) steps += slad_run_stage_steps(run, i);
+    return steps;
 }
 
 /* config.json and metrics.jsonl, new or gone on with. */
@@ -114,7 +141,7 @@ static slad_status open_records(slad_run *run)
     SLAD_TRY(slad_path_join(context, &path, options->out, "metrics.jsonl"));
     SLAD_TRY(slad_metrics_open(context, &run->metrics, path, !resuming));
     SLAD_TRY(slad_metrics_add_events(context, run->metrics, options->out,
-                                     resuming ? run->resume.stage * run->total_steps + run->resume.step : 0));
+                                     resuming ? slad_run_steps_before(run, run->resume.stage) + run->resume.step : 0));
 cleanup:
     slad_release(path);
     return status;
@@ -128,6 +155,29 @@ static slad_status stage_file(slad_run *run, char **path, slad_stage_kind kind)
     return slad_path_join(run->context, path, run->options->out, name);
 }
 
+/* A frozen teacher tells the classes apart by their order: they must be the data's. A folder whose classes have no
+ * names is trusted. */
+static slad_status check_frozen_classes(slad_run *run, const slad_network_source *frozen)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    const size_t classes = slad_dataset_class_count(run->dataset);
+    SLAD_FAIL_IF(frozen->classes != classes, SLAD_ERROR_DATA,
+                 "The frozen teacher %s tells %zu classes apart, the data has %zu; it must have been trained on them",
+                 run->options->teacher, frozen->classes, classes);
+    for (size_t i = 0; i < classes; i++) {
+        const char *theirs = slad_run_model_class_name(&run->frozen, i),
+                   *ours = slad_dataset_class_name(run->dataset, i);
+        SLAD_FAIL_IF(
+            strncmp(theirs, "LABEL_", 6) != 0 && strcmp(theirs, ours) != 0, SLAD_ERROR_DATA,
+            "Class %zu is %s to the frozen teacher %s, but %s in the data; both must have the same classes in the "
+            "same order",
+            i, theirs, run->options->teacher, ours);
+    }
+cleanup:
+    return status;
+}
+
 /* The frozen teacher of a stage: what the stage before trained, or what --teacher names. */
 static slad_status find_frozen(slad_run *run, slad_trainer_setup *setup)
 {
@@ -138,6 +188,7 @@ static slad_status find_frozen(slad_run *run, slad_trainer_setup *setup)
     if (setup->options->teacher_adapt != SLAD_ADAPT_FROZEN) return SLAD_OK;
     if (options->teacher_adapt == SLAD_ADAPT_FROZEN) {
         SLAD_TRY(slad_run_model_frozen(context, &setup->frozen, &run->frozen));
+        SLAD_TRY(check_frozen_classes(run, &setup->frozen));
         setup->teacher = setup->frozen.encoder;
     } else {
         SLAD_TRY(stage_file(run, &path, SLAD_STAGE_TEACHER));
@@ -189,6 +240,9 @@ static slad_status open_trainer(slad_run *run)
     slad_status status = SLAD_OK;
     const slad_stage *stage = &run->stages[run->stage];
     const slad_run_options *options = run->options;
+    slad_loader_restrict(run->training, !distils(stage));
+    run->steps_per_epoch = epoch_steps(run, run->stage);
+    run->total_steps = slad_run_stage_steps(run, run->stage);
     slad_trainer_setup setup = {
         .teacher = stage->options.teacher_adapt == SLAD_ADAPT_NONE ? NULL : run->teacher,
         .student = stage->options.student_adapt == SLAD_ADAPT_NONE ? NULL : run->student,
@@ -283,24 +337,18 @@ static void close_run(slad_run *run)
     slad_encoder_free(run->student);
 }
 
-/* What this version does not do yet. */
-static slad_status refuse_unfinished(slad_context *context, const slad_run_options *options)
-{
-    slad_status status = SLAD_OK;
-    SLAD_FAIL_IF(options->unlabelled, SLAD_ERROR_USAGE, "--unlabelled is not available in this version of slad");
-cleanup:
-    return status;
-}
-
 slad_status slad_run_train(slad_context *context, slad_device *device, const slad_run_options *options)
 {
     slad_status status = SLAD_OK;
     slad_run run = {.context = context, .device = device, .options = options, .best = -1};
     SLAD_TRY(slad_train_options_check(context, &options->train));
-    SLAD_TRY(refuse_unfinished(context, options));
     SLAD_FAIL_IF((options->train.teacher_adapt != SLAD_ADAPT_NONE) != (options->teacher != NULL), SLAD_ERROR_USAGE,
                  options->teacher ? "This method trains the student alone: leave --teacher out"
                                   : "This method has a teacher beside the student: give --teacher DIR");
+    SLAD_FAIL_IF(
+        options->unlabelled && (options->train.teacher_adapt == SLAD_ADAPT_NONE || options->train.alpha_kl == 0),
+        SLAD_ERROR_USAGE, "--unlabelled images count in the distillation loss only, and %s; leave it out, or distil",
+        options->train.alpha_kl == 0 ? "--alpha-kl is 0" : "this method has no teacher");
     SLAD_TRY(slad_run_folder_prepare(context, options));
     SLAD_TRY(open_models_and_data(&run));
     SLAD_TRY(open_loaders(&run));

@@ -28,8 +28,8 @@ typedef struct slad_run {
     size_t image_size;
     slad_loader *training, *validation; /* validation NULL: the set has no such part */
     slad_metrics *metrics;
-    size_t steps_per_epoch;
-    uint64_t total_steps; /* of each stage */
+    size_t steps_per_epoch; /* of the stage under way */
+    uint64_t total_steps;   /* likewise */
     slad_stage stages[SLAD_MOST_STAGES];
     size_t stage_count, stage;       /* the one under way */
     slad_safetensors *teacher_state; /* what the first of two stages trained */
@@ -58,6 +58,11 @@ slad_status slad_run_folder_clear(slad_context *context, const char *folder);
  * metrics.jsonl back to the checkpoint. Errors: SLAD_ERROR_USAGE for a contradiction, naming the option;
  * SLAD_ERROR_DATA. */
 slad_status slad_run_find_checkpoint(slad_run *run);
+
+/* run_train.c: steps of a stage, and those of all stages before it (of all, for stage_count). A stage that distils
+ * covers unlabelled images too. */
+uint64_t slad_run_stage_steps(const slad_run *run, size_t stage);
+uint64_t slad_run_steps_before(const slad_run *run, size_t stage);
 
 /* run_stage.c: trains the stage whose trainer run->trainer is, from trainer->step on: steps, checkpoints, evaluations.
  * After an error that leaves values as they were, what was trained is saved. */

@@ -24,8 +24,28 @@ void slad_trained_part_name(char *text, const char *prefix, const slad_tensor *t
                    (int)strcspn(name, ",}"), name, strchr(open, '}') + 1);
 }
 
-size_t slad_trained_part_shape(uint64_t shape[2], const slad_tensor *tensor)
+/* The slot of an encoder's own weight: what follows "teacher.model." in the name of its first part. */
+static bool find_slot(slad_hf_slot *slot, const slad_trainer *trainer, const slad_tensor *tensor)
 {
+    static const char *const prefixes[2] = {"teacher.model.", "student.model."};
+    const slad_encoder *const encoders[2] = {trainer->teacher_encoder, trainer->student_encoder};
+    char name[SLAD_TRAINED_NAME];
+    slad_trained_part_name(name, "", tensor, 0);
+    for (int i = 0; i < 2; i++) {
+        const size_t length = strlen(prefixes[i]);
+        if (encoders[i] && strncmp(name, prefixes[i], length) == 0)
+            return slad_hf_slot_named(slot, slad_hf_config_of(encoders[i]->files), name + length);
+    }
+    return false;
+}
+
+size_t slad_trained_part_shape(uint64_t shape[SLAD_HF_MAX_RANK], const slad_trainer *trainer, const slad_tensor *tensor)
+{
+    slad_hf_slot slot;
+    if (find_slot(&slot, trainer, tensor)) {
+        memcpy(shape, slot.shape, slot.rank * sizeof *shape);
+        return slot.rank;
+    }
     const size_t parts = slad_trained_parts(tensor);
     if (tensor->rank == 1) {
         shape[0] = tensor->size[0] / parts;

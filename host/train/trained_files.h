@@ -2,9 +2,7 @@
 #ifndef SLAD_TRAIN_TRAINED_FILES_H
 #define SLAD_TRAIN_TRAINED_FILES_H
 
-#include "base/safetensors.h"
-#include "graph/executor.h"
-#include "graph/store.h"
+#include "train/trainer.h"
 
 enum { SLAD_TRAINED_NAME = 160 };
 
@@ -13,8 +11,10 @@ enum { SLAD_TRAINED_NAME = 160 };
 size_t slad_trained_parts(const slad_tensor *tensor);
 /* The name of a part after a prefix; text [SLAD_TRAINED_NAME]. */
 void slad_trained_part_name(char *text, const char *prefix, const slad_tensor *tensor, size_t part);
-/* The shape that files show of a part; returns its rank. lora_B's blocks are one below the other. */
-size_t slad_trained_part_shape(uint64_t shape[2], const slad_tensor *tensor);
+/* The shape that files show of a part; returns its rank. lora_B's blocks are one below the other; an encoder's own
+ * weights have the shapes of Hugging Face's files. */
+size_t slad_trained_part_shape(uint64_t shape[SLAD_HF_MAX_RANK], const slad_trainer *trainer,
+                               const slad_tensor *tensor);
 /* The trained tensor of this name without a prefix, and which part of it; NULL if there is none. */
 const slad_tensor *slad_trained_find_part(size_t *part, const slad_store *store, const char *name);
 

@@ -7,13 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static slad_status check_shape(slad_context *context, const slad_safetensors *file, const slad_safetensor *stored,
+static slad_status check_shape(const slad_trainer *trainer, const slad_safetensors *file, const slad_safetensor *stored,
                                const slad_tensor *tensor)
 {
+    slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
-    uint64_t shape[2] = {0, 0};
+    uint64_t shape[SLAD_HF_MAX_RANK] = {0};
     char wanted[96], found[96];
-    const size_t rank = slad_trained_part_shape(shape, tensor);
+    const size_t rank = slad_trained_part_shape(shape, trainer, tensor);
     const bool same = rank == stored->rank && memcmp(shape, stored->shape, rank * sizeof *shape) == 0;
     slad_safetensors_shape_text(wanted, sizeof wanted, shape, rank);
     slad_safetensors_shape_text(found, sizeof found, stored->shape, stored->rank);
@@ -30,7 +31,7 @@ static slad_status load_tensor(slad_trainer *trainer, const slad_safetensors *fi
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
     float *values = NULL;
-    SLAD_TRY(check_shape(context, file, stored, tensor));
+    SLAD_TRY(check_shape(trainer, file, stored, tensor));
     SLAD_TRY(slad_allocate(context, &values, (size_t)stored->elements, sizeof *values, stored->name));
     SLAD_TRY(slad_safetensors_read_float(context, values, file, stored, 0, stored->elements));
     SLAD_TRY(slad_trained_write_part(context, trainer->executor, tensor, part, kind, values));

@@ -14,7 +14,7 @@ typedef struct slad_saved {
     slad_slab_kind kind;
     const slad_safetensor *kept;
     char name[SLAD_TRAINED_NAME];
-    uint64_t shape[2];
+    uint64_t shape[SLAD_HF_MAX_RANK];
 } slad_saved;
 
 typedef struct slad_saving {
@@ -42,7 +42,7 @@ static void add_trained(slad_saving *saving, const slad_tensor *tensor, const sl
         saving->entries[saving->count++] = (slad_safetensors_entry){
             .name = saved->name,
             .type = SLAD_SAFETENSORS_F32,
-            .rank = slad_trained_part_shape(saved->shape, tensor),
+            .rank = slad_trained_part_shape(saved->shape, saving->trainer, tensor),
             .shape = saved->shape,
         };
     }

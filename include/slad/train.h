@@ -264,9 +264,9 @@ typedef struct slad_run_options {
     bool skip_cka; /* leave CKA out of the report of a run with a teacher; it costs a walk over the validation images */
     slad_train_options train;
 } slad_run_options;
-/* The options that a run was started with, for going on with it: sets all of *options but out and skip_cka, with resume on; what
- * they point to is owned by *start. Free with slad_run_start_free. Errors: SLAD_ERROR_USAGE if the folder holds no run
- * that can be resumed, SLAD_ERROR_DATA. */
+/* The options that a run was started with, for going on with it: sets all of *options but out and skip_cka, with resume
+ * on; what they point to is owned by *start. Free with slad_run_start_free. Errors: SLAD_ERROR_USAGE if the folder
+ * holds no run that can be resumed, SLAD_ERROR_DATA. */
 typedef struct slad_run_start slad_run_start;
 SLAD_API slad_status slad_run_start_read(slad_context *context, slad_run_start **start, slad_run_options *options,
                                          const char *run);
@@ -326,6 +326,17 @@ typedef struct slad_predictions {
 SLAD_API slad_status slad_run_predict(slad_context *context, slad_device *device, slad_predictions *predictions,
                                       const char *model, const char *const *paths, size_t count);
 SLAD_API void slad_predictions_free(slad_predictions *predictions);
+/* The class that follows `previous` in the order of an image's probabilities (ties: the earlier class first); the most
+ * probable one where previous is the number of classes. */
+SLAD_API size_t slad_predictions_next(const slad_predictions *predictions, size_t image, size_t previous);
+/* {"predictions": [{"image", "classes": [{"index", "class", "probability"}]}]} with so many classes of each image.
+ * Bytes of a path that are no UTF-8 become U+FFFD. Free *text with slad_text_free. */
+SLAD_API slad_status slad_predictions_json(slad_context *context, char **text, const slad_predictions *predictions,
+                                           const char *const *paths, size_t top);
+/* Writes a sheet of the pictures with their classes: an HTML page that holds all it needs. Reads the images again.
+ * Errors: those of slad_run_predict for an image, SLAD_ERROR_WRITE. */
+SLAD_API slad_status slad_predictions_sheet(slad_context *context, const slad_predictions *predictions,
+                                            const char *const *paths, size_t top, const char *sheet);
 
 #ifdef __cplusplus
 }

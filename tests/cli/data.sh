@@ -245,6 +245,40 @@ says --mixup --batch
 attempt 2 data --cutmix -1
 says --cutmix
 
+# Unlabelled images: an epoch covers them too, and they need a loss that they count in.
+"$inputs" model teacher 24 2 3 28 || exit 1
+mkdir -p more/inner
+cp data/val/class-0/0.png more/1.png
+cp data/val/class-1/0.png more/inner/2.png
+echo text >more/inner/3.png
+distil() # CODE UNLABELLED ARGUMENT...
+{
+    expected=$1 unlabelled=$2
+    shift 2
+    rm -rf run
+    run "$expected" train --teacher teacher --student student --data data --out run --unlabelled "$unlabelled" \
+        --epochs 1 "$@"
+}
+distil 0 more --batch 1
+says "3 unlabelled images" "skipped: more/inner/3.png" "1 broken training"
+check "config.json does not count the unlabelled images" grep -q '"unlabelled_images":.*3' run/config.json
+check "an epoch does not cover 12 labelled and 3 unlabelled images" sh -c 'grep -c loss_kl run/metrics.jsonl | grep -qx 15'
+check "no step is without labels" grep -q '"loss_student":0,' run/metrics.jsonl
+distil 0 more --batch 4 --mixup 1 --cutmix 1
+distil 0 more --batch 4 --method kd-probe
+check "the teacher's stage has not 3 steps, the student's 4" \
+    sh -c 'grep -c "stage\":\"teacher.*\"loss\"" run/metrics.jsonl | grep -qx 3 && grep -c "stage\":\"student.*\"loss\"" run/metrics.jsonl | grep -qx 4'
+distil 2 more --alpha-kl 0
+says --unlabelled --alpha-kl
+run 2 train --method lora --student student --data data --out run --unlabelled more
+says --unlabelled teacher
+distil 3 nothing
+says nothing
+distil 3 good.safetensors
+says good.safetensors "a folder of images"
+distil 3 more --strict-data
+says more/inner/3.png
+
 # Odd names.
 odd="sp ace
 new'line"

@@ -66,7 +66,6 @@ kl-detach off
 kl-tau2 off
 label-smoothing 0.1
 feature-loss cls
-unlabelled x
 head-init probe
 head-layers 4
 ema 0.9

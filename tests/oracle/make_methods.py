@@ -25,6 +25,7 @@ PATCH, GRID, SIZE = 4, 5, 16
 RANK, ALPHA, PRIVATE_RANK, CLASSES, TAU = 3, 4.0, 2, 5, 2.0
 IMAGES, BATCH, STEPS, WARMUP = 16, 6, 10, 0.2
 LR, HEAD_LR, DECAY, CLIP = 4e-3, 1e-2, 0.05, 2.5
+PROJECTION = "student.projection.weight"
 
 # teacher, student: what is trained of each (None: there is no teacher). stages 2: the teacher first.
 DEFAULTS = dict(teacher=None, student="lora", stages=1, share="none", map="even-a", truncation="block", scale="same",
@@ -186,20 +187,20 @@ def make_models(case):
                           math.sqrt(TEACHER["width"] / STUDENT["width"]) if case["scale"] == "fan-in" else 1.0,
                           case["private"])
     if case["feature"]:
-        student.parameters["student.projection.weight"] = parameter("student.projection.weight",
-                                                                    (TEACHER["width"], STUDENT["width"]))
+        student.parameters[PROJECTION] = parameter(PROJECTION, (TEACHER["width"], STUDENT["width"]))
     return teacher, student
 
 
 def decays(name, value):
-    return value.dim() > 1
+    """Matrices of linear layers and the patch embedding's; not biases, norms, tokens and positions."""
+    return value.dim() > 1 and not name.endswith(("cls_token", "position_embeddings"))
 
 
 def make_optimizer(parameters, plus):
     """One group a parameter, as its rate and its decay ask for."""
     groups = []
     for name, value in parameters.items():
-        rate = HEAD_LR if ".head." in name or ".projection." in name else LR * (plus if name.endswith("_B") else 1)
+        rate = HEAD_LR if ".head." in name or name == PROJECTION else LR * (plus if name.endswith("_B") else 1)
         groups.append(dict(params=[value], lr=rate, base=rate, weight_decay=DECAY if decays(name, value) else 0.0))
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
 
@@ -211,7 +212,7 @@ def rate(step):
 
 def feature_loss(student, hidden_s, hidden_t, kind):
     target = F.layer_norm(hidden_t.detach(), (TEACHER["width"],), eps=1e-6)
-    projected = F.linear(hidden_s, student.parameters["student.projection.weight"])
+    projected = F.linear(hidden_s, student.parameters[PROJECTION])
     return F.mse_loss(projected[:, 0], target[:, 0]) if kind == "cls" else F.mse_loss(projected, target)
 
 

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dropout_masks import factors
+
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "operations"
 
 
@@ -181,6 +183,28 @@ def feature_loss():
     })
 
 
+def linear_adapters():
+    """Split q, k, v of width 11: rank 4 each, views of wider tensors (a teacher's); a private pair of all rows beside them.
+    Without and with dropout, where the private pair shares the mask of q. What the views leave out has no gradient."""
+    images, tokens, channels, width, seed, step = 3, 7, 22, 11, 0x123456789ABCDEF0, 0x500000007
+    for rate in (0.0, 0.3):
+        x, weight, bias = counter(70, (images, tokens, channels)).requires_grad_(), counter(71, (33, channels), 0.2), counter(72, (33,))
+        y = x @ weight.T + bias
+        pairs = []
+        for i, (rank, scale, stream) in enumerate(((4, 0.5, 9), (4, 1.5, 10), (4, 2.0, 11), (3, 0.75, 9))):
+            rows = width if i < 3 else 3 * width
+            a, b = counter(73 + 2 * i, (rank, channels + 3), 0.3), counter(74 + 2 * i, (rows + 2, rank), 0.3)
+            pairs.append((a.requires_grad_(), b.requires_grad_()))
+            mask = torch.from_numpy(factors(seed, step, stream, (5, 0, 1), tokens, channels, rate)) if rate else 1.0
+            branch = scale * (x * mask @ a[:, :channels].T @ b[:rows].T)
+            y = y + (F.pad(branch, (width * i, width * (2 - i))) if i < 3 else branch)
+        y.backward(counter(81, (images, tokens, 33)))
+        out = {"y": y, "dx": x.grad}
+        for i, (a, b) in enumerate(pairs):
+            out[f"dA{i}"], out[f"dB{i}"] = a.grad, b.grad
+        write("linear_dropout" if rate else "linear_adapters", out)
+
+
 def adamw():
     """Five steps of two groups; the gradients are clipped in some steps and not in others."""
     matrix, bias = counter(18, (5, 23)).requires_grad_(), counter(19, (13,)).requires_grad_()
@@ -203,5 +227,5 @@ def adamw():
 
 if __name__ == "__main__":
     for make in (layer_norm, layer_scale, gelu, swiglu, attention, patch_embedding, patch_embedding_trained, pool, distillation,
-                 distillation_mixed, feature_loss, adamw):
+                 distillation_mixed, feature_loss, linear_adapters, adamw):
         make()

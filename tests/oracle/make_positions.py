@@ -1,6 +1,7 @@
 """Resized position tables by their owners' rules, for tests/test_position.c.
 
-Run: python3 tests/oracle/make_positions.py (needs torch, safetensors).
+Run: python3 tests/oracle/make_positions.py [CHECKOUT] (needs torch, safetensors, transformers, timm; CHECKOUT is one of
+facebookresearch/dinov2). What is written is what the owners' own code gives, within 1e-6; the script fails otherwise.
 Writes tests/fixtures/positions.safetensors: MODE.RxC [1 + R*C, WIDTH] from a table [1, 1 + 37*37, WIDTH] of formula.py;
 and, of a table of SMALL_GRID, trained.MODE.RxC and trained.MODE.RxC.gradient [1 + SMALL_GRID^2, WIDTH], the table's
 gradient from a gradient "dresized" of formula.py.
@@ -8,6 +9,7 @@ transformers: interpolate(size=...); hub: interpolate(scale_factor=(patches + 0.
 """
 
 import os
+import sys
 
 import torch
 from formula import tensor
@@ -36,6 +38,63 @@ def resize_by_every_rule(table, grid, rows, columns):
     return out
 
 
+def owners(checkout):
+    """(owner, mode, function of table, rows and columns): the code that each owner runs."""
+    from timm.layers import resample_abs_pos_embed
+    from transformers import Dinov2Config, Dinov2WithRegistersConfig, ViTConfig
+    from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
+    from transformers.models.dinov2_with_registers.modeling_dinov2_with_registers import Dinov2WithRegistersEmbeddings
+    from transformers.models.vit.modeling_vit import ViTEmbeddings
+
+    def of_transformers(embeddings, config):
+        def resize(table, rows, columns):
+            module = embeddings(config(hidden_size=WIDTH, num_attention_heads=1, image_size=GRID * 14, patch_size=14))
+            module.position_embeddings = torch.nn.Parameter(table)
+            tokens = torch.zeros(1, 1 + rows * columns, WIDTH)
+            return module.interpolate_pos_encoding(tokens, rows * 14, columns * 14)[0]
+
+        return resize
+
+    def of_timm(table, rows, columns):
+        return resample_abs_pos_embed(table, (rows, columns), (GRID, GRID), num_prefix_tokens=1)[0]
+
+    def of_hub(registers):
+        from dinov2.models.vision_transformer import DinoVisionTransformer
+
+        model = DinoVisionTransformer(img_size=GRID * 14, patch_size=14, embed_dim=WIDTH, depth=1, num_heads=1,
+                                      num_register_tokens=registers, interpolate_antialias=registers > 0,
+                                      interpolate_offset=0.0 if registers else 0.1)
+
+        def resize(table, rows, columns):
+            model.pos_embed = torch.nn.Parameter(table)
+            return model.interpolate_pos_encoding(torch.zeros(1, 1 + rows * columns, WIDTH), rows * 14, columns * 14)[0]
+
+        return resize
+
+    found = [
+        ("transformers dinov2", "transformers", of_transformers(Dinov2Embeddings, Dinov2Config)),
+        ("transformers vit", "transformers", of_transformers(ViTEmbeddings, ViTConfig)),
+        ("transformers dinov2_with_registers", "antialias",
+         of_transformers(Dinov2WithRegistersEmbeddings, Dinov2WithRegistersConfig)),
+        ("timm", "antialias", of_timm),
+    ]
+    if checkout:
+        sys.path.insert(0, checkout)
+        found += [("hub", "hub", of_hub(0)), ("hub with registers", "antialias", of_hub(4))]
+    return found
+
+
+def compare_with_owners(out, table, checkout):
+    for owner, mode, resize in owners(checkout):
+        worst = 0.0
+        for rows, columns in SIZES:
+            with torch.no_grad():
+                result = resize(table, rows, columns).detach()
+            worst = max(worst, float((result - out[f"{mode}.{rows}x{columns}"]).abs().max()))
+        print(f"{owner}: {mode}, differs by {worst:.2g}")
+        assert worst < 1e-6, owner
+
+
 def main():
     table = torch.from_numpy(tensor("positions", (1, 1 + GRID * GRID, WIDTH)))
     out = {}
@@ -50,6 +109,7 @@ def main():
             result.backward(gradient)
             out[f"trained.{mode}.{rows}x{columns}"] = result.detach().contiguous()
             out[f"trained.{mode}.{rows}x{columns}.gradient"] = trained.grad[0].contiguous()
+    compare_with_owners(out, table, sys.argv[1] if len(sys.argv) > 1 else None)
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures")
     save_file(out, os.path.join(folder, "positions.safetensors"))
 
