@@ -13,14 +13,34 @@
 
 enum { SIZE = 16, CLASSES = 5, IMAGES = 16, BATCH = 6, MICRO_BATCH = 3, STEPS = 10, LOSSES = 5, SETTINGS = 6 };
 
-static const formula_encoder teacher_model = {"teacher.", 24, 5, 3, 4, 4, 5};
-static const formula_encoder student_model = {"student.", 16, 2, 2, 4, 4, 5};
+/* The two encoders as they may be made. */
+enum { PLAIN, GIANT, VIT, KINDS };
+static const char *const kind_names[KINDS] = {"plain", "giant", "vit"};
+#define TEACHER_MODEL                                                                                                  \
+    {                                                                                                                  \
+        "teacher.", 24, 5, 3, 4, 4, 5                                                                                  \
+    }
+#define STUDENT_MODEL                                                                                                  \
+    {                                                                                                                  \
+        "student.", 16, 2, 2, 4, 4, 5                                                                                  \
+    }
+static const formula_variant teacher_models[KINDS] = {
+    [PLAIN] = {.encoder = TEACHER_MODEL},
+    [GIANT] = {.encoder = TEACHER_MODEL, .type = SLAD_HF_DINOV2_WITH_REGISTERS, .registers = 3, .gated = true},
+    [VIT] = {.encoder = TEACHER_MODEL, .type = SLAD_HF_VIT},
+};
+static const formula_variant student_models[KINDS] = {
+    [PLAIN] = {.encoder = STUDENT_MODEL},
+    [GIANT] = {.encoder = STUDENT_MODEL, .type = SLAD_HF_DINOV2_WITH_REGISTERS, .registers = 3, .gated = true},
+    [VIT] = {.encoder = STUDENT_MODEL, .type = SLAD_HF_VIT},
+};
 
 typedef struct setting {
     const char *option, *value;
 } setting;
 
-/* The options of the script's cases, as the command line has them; the method is slad where none is set. */
+/* The options of the script's cases, as the command line has them; the method is slad where none is set. "teacher" and
+ * "student" choose one of the kinds above. */
 typedef struct method_case {
     const char *name;
     setting settings[SETTINGS];
@@ -59,6 +79,11 @@ static const method_case cases[] = {
     {"ema", {{"ema", "0.7"}}},
     {"feature_cls", {{"feature-loss", "cls"}}},
     {"feature_patch", {{"feature-loss", "patch"}}},
+    {"feature_registers", {{"feature-loss", "patch"}, {"teacher", "giant"}}},
+    {"finetune_giant", {{"method", "finetune"}, {"student", "giant"}}},
+    {"finetune_vit", {{"method", "finetune"}, {"student", "vit"}, {"head", "cls"}}},
+    {"giant", {{"lora-targets", "all"}, {"teacher", "giant"}, {"student", "giant"}}},
+    {"vit", {{"lora-targets", "all"}, {"student", "vit"}, {"head", "cls"}}},
     {"smoothing", {{"label-smoothing", "0.1"}}},
     {"mixed", {{"mixup", "0.8"}}},
     {"mixed_smoothing", {{"method", "lora"}, {"cutmix", "1"}, {"label-smoothing", "0.1"}}},
@@ -75,7 +100,7 @@ enum { GPU_CASES = sizeof tried_as_on_a_gpu / sizeof *tried_as_on_a_gpu };
 typedef struct bench {
     scratch *own;
     slad_device *devices[2]; /* as it is, and like a GPU */
-    slad_encoder *teacher, *student;
+    slad_encoder *teachers[KINDS], *students[KINDS];
     slad_safetensors *fixture;
     float pixels[IMAGES * 3 * SIZE * SIZE], weights[IMAGES], mix[IMAGES];
     int32_t labels[IMAGES], labels_2[IMAGES];
@@ -96,7 +121,7 @@ static method_run runs[CASES + GPU_CASES];
 typedef struct stage {
     char name[64]; /* in the fixture: CASE, or CASE.first */
     slad_train_options options;
-    bool like_a_gpu;
+    const method_run *run;
     slad_trainer *trainer;
 } stage;
 
@@ -107,7 +132,7 @@ static void require(slad_status status, const char *name)
 
 static int open_bench(void **state)
 {
-    char folder[1024];
+    char folder[1024], name[64];
     void *own = NULL;
     (void)state;
     if (scratch_begin(&own) != 0) return -1;
@@ -122,10 +147,14 @@ static int open_bench(void **state)
     features->max_groups_per_enqueue = 7;
     features->use_clblast = true;
     require(slad_safetensors_open(context, &shared.fixture, SLAD_FIXTURES "/methods.safetensors"), "fixture");
-    formula_write_model(shared.own, folder, "teacher", &teacher_model);
-    require(slad_encoder_open(context, &shared.teacher, folder), "teacher");
-    formula_write_model(shared.own, folder, "student", &student_model);
-    require(slad_encoder_open(context, &shared.student, folder), "student");
+    for (size_t kind = 0; kind < KINDS; kind++) {
+        (void)snprintf(name, sizeof name, "teacher-%s", kind_names[kind]);
+        formula_write_variant(shared.own, folder, name, &teacher_models[kind]);
+        require(slad_encoder_open(context, &shared.teachers[kind], folder), name);
+        (void)snprintf(name, sizeof name, "student-%s", kind_names[kind]);
+        formula_write_variant(shared.own, folder, name, &student_models[kind]);
+        require(slad_encoder_open(context, &shared.students[kind], folder), name);
+    }
     formula_tensor(shared.pixels, sizeof shared.pixels / sizeof *shared.pixels, "methods.pixels", 2.0, 0);
     formula_labels(shared.labels, IMAGES, "methods.labels", CLASSES);
     formula_labels(shared.labels_2, IMAGES, "methods.labels_2", CLASSES);
@@ -138,8 +167,10 @@ static int close_bench(void **state)
 {
     void *own = shared.own;
     (void)state;
-    slad_encoder_free(shared.teacher);
-    slad_encoder_free(shared.student);
+    for (size_t kind = 0; kind < KINDS; kind++) {
+        slad_encoder_free(shared.teachers[kind]);
+        slad_encoder_free(shared.students[kind]);
+    }
     for (int i = 0; i < 2; i++) slad_device_free(shared.devices[i]);
     slad_safetensors_close(shared.fixture);
     return scratch_end(&own);
@@ -159,12 +190,22 @@ static slad_train_options options_of(const method_case *test)
     options.weight_decay = 0.05;
     options.clip = 2.5;
     options.warmup = 0.2;
-    options.position_mode = SLAD_POSITION_TRANSFORMERS;
-    for (size_t i = 0; i < SETTINGS && test->settings[i].option; i++)
-        require(
-            slad_train_options_set(shared.own->context, &options, test->settings[i].option, test->settings[i].value),
-            test->name);
+    for (size_t i = 0; i < SETTINGS && test->settings[i].option; i++) {
+        const setting *set = &test->settings[i];
+        if (strcmp(set->option, "teacher") == 0 || strcmp(set->option, "student") == 0) continue;
+        require(slad_train_options_set(shared.own->context, &options, set->option, set->value), test->name);
+    }
     return options;
+}
+
+/* The kind that the case has of a model. */
+static size_t kind_of(const method_case *test, const char *model)
+{
+    for (size_t i = 0; i < SETTINGS && test->settings[i].option; i++)
+        for (size_t kind = 0; kind < KINDS; kind++)
+            if (strcmp(test->settings[i].option, model) == 0 && strcmp(test->settings[i].value, kind_names[kind]) == 0)
+                return kind;
+    return PLAIN;
 }
 
 /* The images in order, the last batch of an epoch short. Where images are mixed, these count as mixed already. */
@@ -382,10 +423,12 @@ static double check_losses(const stage *s, const course *kept)
 /* Makes the stage's trainer; `before` is the state that the stage before it left, or NULL. */
 static void open_stage(stage *s, const slad_safetensors *before, const slad_train_options *first)
 {
-    const slad_adapt teacher = s->options.teacher_adapt, student = s->options.student_adapt;
+    const method_case *test = s->run->test;
+    slad_encoder *teacher = shared.teachers[kind_of(test, "teacher")];
+    slad_encoder *student = shared.students[kind_of(test, "student")];
     slad_trainer_setup setup = {
-        .teacher = teacher == SLAD_ADAPT_NONE ? NULL : shared.teacher,
-        .student = student == SLAD_ADAPT_NONE ? NULL : shared.student,
+        .teacher = s->options.teacher_adapt == SLAD_ADAPT_NONE ? NULL : teacher,
+        .student = s->options.student_adapt == SLAD_ADAPT_NONE ? NULL : student,
         .options = &s->options,
         .classes = CLASSES,
         .image_size = SIZE,
@@ -393,7 +436,7 @@ static void open_stage(stage *s, const slad_safetensors *before, const slad_trai
     };
     if (before)
         setup.frozen = (slad_network_source){
-            .encoder = shared.teacher,
+            .encoder = teacher,
             .state = before,
             .prefix = "teacher.",
             .adapt = first->teacher_adapt,
@@ -401,7 +444,7 @@ static void open_stage(stage *s, const slad_safetensors *before, const slad_trai
             .head = first->head,
             .classes = CLASSES,
         };
-    require(slad_trainer_build(shared.own->context, &s->trainer, shared.devices[s->like_a_gpu], &setup), s->name);
+    require(slad_trainer_build(shared.own->context, &s->trainer, shared.devices[s->run->like_a_gpu], &setup), s->name);
     initialise(s);
 }
 
@@ -435,7 +478,7 @@ static void check_case(void **state)
     for (size_t i = 0; i < count; i++) {
         (void)snprintf(made[i].name, sizeof made[i].name, "%s%s", test->name, i + 1 < count ? ".first" : "");
         made[i].options = stages[i].options;
-        made[i].like_a_gpu = run->like_a_gpu;
+        made[i].run = run;
         open_stage(&made[i], before, i > 0 ? &made[i - 1].options : NULL);
         check_stage(&made[i]);
         if (i + 1 == count) continue;

@@ -21,6 +21,8 @@ from safetensors.torch import save_file
 
 TEACHER = dict(width=24, layers=5, heads=3)
 STUDENT = dict(width=16, layers=2, heads=2)
+# As those encoders may be made.
+KINDS = {"plain": {}, "giant": dict(kind="dinov2_with_registers", registers=3, gated=True), "vit": dict(kind="vit")}
 PATCH, GRID, SIZE = 4, 5, 16
 RANK, ALPHA, PRIVATE_RANK, CLASSES, TAU = 3, 4.0, 2, 5, 2.0
 IMAGES, BATCH, STEPS, WARMUP = 16, 6, 10, 0.2
@@ -30,7 +32,7 @@ PROJECTION = "student.projection.weight"
 # teacher, student: what is trained of each (None: there is no teacher). stages 2: the teacher first.
 DEFAULTS = dict(teacher=None, student="lora", stages=1, share="none", map="even-a", truncation="block", scale="same",
                 unmapped="lora", private=0, form="fused", targets="qkv", dropout=0.0, plus=1.0, ema=0.0, feature=None,
-                smoothing=0.0, mixed=False)
+                smoothing=0.0, mixed=False, head="cls-mean", teacher_kind="plain", student_kind="plain")
 SHARED = dict(teacher="lora", share="both")
 # As tests/test_methods.c names and sets them.
 CASES = {
@@ -66,6 +68,11 @@ CASES = {
     "ema": dict(SHARED, ema=0.7),
     "feature_cls": dict(SHARED, feature="cls"),
     "feature_patch": dict(SHARED, feature="patch"),
+    "feature_registers": dict(SHARED, feature="patch", teacher_kind="giant"),
+    "finetune_giant": dict(student="all", student_kind="giant"),
+    "finetune_vit": dict(student="all", student_kind="vit", head="cls"),
+    "giant": dict(SHARED, targets="all", teacher_kind="giant", student_kind="giant"),
+    "vit": dict(SHARED, targets="all", student_kind="vit", head="cls"),
     "smoothing": dict(SHARED, smoothing=0.1),
     "mixed": dict(SHARED, mixed=True),
     "mixed_smoothing": dict(student="lora", mixed=True, smoothing=0.1),
@@ -79,17 +86,46 @@ def parameter(name, shape):
 
 
 def file_name(name):
-    """The checkpoint's name of a parameter of transformers' model."""
-    for new, old in (("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"),
-                     ("o_proj", "output.dense")):
-        name = name.replace("attention." + new, "attention." + old)
-    return name
+    """The checkpoint's name of a parameter of transformers' model; a part of one ends in # and its number."""
+    for new, old in (("attention.q_proj", "attention.attention.query"), ("attention.k_proj", "attention.attention.key"),
+                     ("attention.v_proj", "attention.attention.value"), ("attention.o_proj", "attention.output.dense")):
+        name = name.replace(new, old)
+    if name.startswith("layers."):  # of ViTModel
+        name = "encoder.layer." + name[len("layers."):].replace("mlp.fc1", "intermediate.dense")
+        name = name.replace("mlp.fc2", "output.dense")
+    for part, number in (("gate_proj", 0), ("up_proj", 1)):
+        if part in name:
+            return f"{name.replace(part, 'weights_in')}#{number}"
+    return name.replace("down_proj", "weights_out")
 
 
-def sites(spec, form, targets):
-    """The adapted layers of a block: name, width in, blocks and width of a block out, in units of the model's width."""
-    qkv = [("qkv", 1, 3, 1)] if form == "fused" else [(part, 1, 1, 1) for part in "qkv"]
-    return qkv + ([("proj", 1, 1, 1), ("fc1", 1, 1, 4), ("fc2", 4, 1, 1)] if targets == "all" else [])
+def hidden_width(spec, kind):
+    return (spec["width"] * 4 * 2 // 3 + 7) // 8 * 8 if KINDS[kind].get("gated") else 4 * spec["width"]
+
+
+def sites(spec, case, kind):
+    """The adapted layers of a block: name, width in, blocks, and width of a block out."""
+    d, hidden = spec["width"], hidden_width(spec, kind)
+    qkv = [("qkv", d, 3, d)] if case["form"] == "fused" else [(part, d, 1, d) for part in "qkv"]
+    if case["targets"] == "qkv":
+        return qkv
+    return qkv + [("proj", d, 1, d), ("fc1", d, 2 if KINDS[kind].get("gated") else 1, hidden), ("fc2", hidden, 1, d)]
+
+
+def modules_of(layer):
+    """The linear layers of a block with the site of each and its block of that."""
+    attention, mlp = layer.attention, layer.mlp
+    for c, part in enumerate((attention.q_proj, attention.k_proj, attention.v_proj)):
+        yield part, "qkv", c
+        yield part, "qkv"[c], 0
+    yield attention.o_proj, "proj", 0
+    if hasattr(mlp, "gate_proj"):
+        yield mlp.gate_proj, "fc1", 0
+        yield mlp.up_proj, "fc1", 1
+        yield mlp.down_proj, "fc2", 0
+    else:
+        yield mlp.fc1, "fc1", 0
+        yield mlp.fc2, "fc2", 0
 
 
 def teacher_layer(how, i):
@@ -105,22 +141,21 @@ class Model:
 
     def __init__(self, name, spec, case, trained):
         self.name, self.spec, self.case, self.trained, self.parameters = name, spec, case, trained, {}
-        self.model = encoder(name + ".", spec["width"], spec["layers"], spec["heads"], 4, PATCH, GRID, torch.float64)
+        self.kind = case[f"{name}_kind"]
+        self.model = encoder(name + ".", spec["width"], spec["layers"], spec["heads"], 4, PATCH, GRID, torch.float64,
+                             **KINDS[self.kind])
         self.model.requires_grad_(False)
         self.pairs = {}  # (layer, site) -> list of (A, B, scale); A and B are functions
         if trained == "all":
             for key, value in self.model.named_parameters():
-                if "mask_token" not in key:
+                if "mask_token" not in key and "pooler" not in key:
                     self.parameters[f"{name}.model.{file_name(key)}"] = value.requires_grad_(True)
-        for part, shape in (("weight", (CLASSES, 2 * spec["width"])), ("bias", (CLASSES,))):
+        features = spec["width"] * (1 if case["head"] == "cls" else 2)
+        for part, shape in (("weight", (CLASSES, features)), ("bias", (CLASSES,))):
             self.parameters[f"{name}.head.{part}"] = parameter(f"{name}.head.{part}", shape)
-        for i, layer in enumerate(self.model.encoder.layer):
-            attention = layer.attention
-            for c, part in enumerate((attention.q_proj, attention.k_proj, attention.v_proj)):
-                self.hook(part, i, "qkv", c)
-                self.hook(part, i, "qkv"[c], 0)
-            for site, part in (("proj", attention.o_proj), ("fc1", layer.mlp.fc1), ("fc2", layer.mlp.fc2)):
-                self.hook(part, i, site, 0)
+        for i, layer in enumerate(self.model.layers if self.kind == "vit" else self.model.encoder.layer):
+            for module, site, block in modules_of(layer):
+                self.hook(module, i, site, block)
 
     def hook(self, module, layer, site, block):
         def add(_, inputs, output):
@@ -133,10 +168,9 @@ class Model:
 
     def own(self, i, site, kind, rank):
         """A factor of this model's own: kind is lora_A, lora_B, private_A or private_B."""
-        name, inner, blocks, outer = site
-        d = self.spec["width"]
+        name, inner, blocks, rows = site
         key = f"{self.name}.layers.{i}.{name}.{kind}"
-        shape = (rank, inner * d) if kind.endswith("A") else (blocks * outer * d, rank)
+        shape = (rank, inner) if kind.endswith("A") else (blocks * rows, rank)
         self.parameters[key] = parameter(key, shape)
         return lambda: self.parameters[key]
 
@@ -149,22 +183,26 @@ class Model:
             self.pairs[i, site[0]].append((*factors, ALPHA / private))
 
     def run(self, pixels):
-        hidden = self.model(pixels).last_hidden_state
-        pooled = torch.cat([hidden[:, 0], hidden[:, 1:].mean(1)], 1)
+        options = {"interpolate_pos_encoding": True} if self.kind == "vit" else {}
+        hidden = self.model(pixels, **options).last_hidden_state
+        self.prefix = 1 + KINDS[self.kind].get("registers", 0)
+        mean = [] if self.case["head"] == "cls" else [hidden[:, self.prefix:].mean(1)]
+        pooled = torch.cat([hidden[:, 0], *mean], 1)
         return F.linear(pooled, *(self.parameters[f"{self.name}.head.{part}"] for part in ("weight", "bias"))), hidden
 
 
 def shared_factors(teacher, site, layer, case):
     """A student's part of a teacher's pair: leading columns of A, leading rows of each block of B."""
-    name, inner, blocks, outer = site
-    (a, b, _), wide, d = teacher.pairs[layer, name][0], outer * TEACHER["width"], STUDENT["width"]
+    name, inner, blocks, rows = site
+    a, b, _ = teacher.pairs[layer, name][0]
 
-    def rows():
+    def leading():
         if case["truncation"] == "naive":
-            return b()[:blocks * outer * d]
-        return torch.cat([b()[c * wide:c * wide + outer * d] for c in range(blocks)])
+            return b()[:blocks * rows]
+        wide = len(b()) // blocks
+        return torch.cat([b()[c * wide:c * wide + rows] for c in range(blocks)])
 
-    return lambda: a()[:, :inner * d], rows
+    return lambda: a()[:, :inner], leading
 
 
 def make_models(case):
@@ -174,10 +212,10 @@ def make_models(case):
     shared = case["share"] != "none"
     for j in range(TEACHER["layers"]):
         if case["teacher"] == "lora" and not (case["unmapped"] == "frozen" and j not in layers):
-            for site in sites(TEACHER, case["form"], case["targets"]):
+            for site in sites(TEACHER, case, case["teacher_kind"]):
                 teacher.adapt(j, site, private=case["private"] if shared and j in layers else 0)
     for i, j in enumerate(layers):
-        for site in sites(STUDENT, case["form"], case["targets"]) if case["student"] == "lora" else []:
+        for site in sites(STUDENT, case, case["student_kind"]) if case["student"] == "lora" else []:
             if not shared or j < 0:
                 student.adapt(i, site)
                 continue
@@ -193,7 +231,7 @@ def make_models(case):
 
 def decays(name, value):
     """Matrices of linear layers and the patch embedding's; not biases, norms, tokens and positions."""
-    return value.dim() > 1 and not name.endswith(("cls_token", "position_embeddings"))
+    return value.dim() > 1 and not name.endswith(("cls_token", "register_tokens", "position_embeddings"))
 
 
 def make_optimizer(parameters, plus):
@@ -210,7 +248,10 @@ def rate(step):
     return step / rising if step < rising else 0.5 * (1 + math.cos(math.pi * (step - rising) / (STEPS - rising)))
 
 
-def feature_loss(student, hidden_s, hidden_t, kind):
+def feature_loss(student, teacher, hidden_s, hidden_t, kind):
+    """Registers, which one may have and the other not, are left out."""
+    hidden_s, hidden_t = (torch.cat([hidden[:, :1], hidden[:, model.prefix:]], 1)
+                          for model, hidden in ((student, hidden_s), (teacher, hidden_t)))
     target = F.layer_norm(hidden_t.detach(), (TEACHER["width"],), eps=1e-6)
     projected = F.linear(hidden_s, student.parameters[PROJECTION])
     return F.mse_loss(projected[:, 0], target[:, 0]) if kind == "cls" else F.mse_loss(projected, target)
@@ -234,7 +275,7 @@ def losses_of(teacher, student, case, pixels, target, stage):
         parts[2] = TAU * TAU * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
         total = total + parts[2]
         if case["feature"]:
-            parts[3] = feature_loss(student, hidden_s, hidden_t, case["feature"])
+            parts[3] = feature_loss(student, teacher, hidden_s, hidden_t, case["feature"])
             total = total + parts[3]
     return [total, *parts]
 
@@ -248,6 +289,15 @@ def make_images(case):
         second = torch.from_numpy(labels("methods.labels_2", IMAGES, CLASSES))
         target = share * F.one_hot(target, CLASSES) + (1 - share) * F.one_hot(second, CLASSES)
     return pixels, target
+
+
+def whole(values):
+    """Parts of a tensor put together: #0 above #1."""
+    joined = {}
+    for key, value in values.items():
+        name = key.split("#")[0]
+        joined[name] = torch.cat([joined[name], value]) if name in joined else value
+    return joined
 
 
 def train(name, out, teacher, student, case, stage):
@@ -266,7 +316,7 @@ def train(name, out, teacher, student, case, stage):
         optimizer.zero_grad()
         parts[0].backward()
         if step == 0:
-            out.update({f"{name}.gradient.{key}": value.grad.clone() for key, value in parameters.items()})
+            out.update(whole({f"{name}.gradient.{key}": value.grad.clone() for key, value in parameters.items()}))
         norms.append(float(torch.nn.utils.clip_grad_norm_(list(parameters.values()), CLIP)))
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * rate(step)
@@ -303,7 +353,7 @@ def check_peft(form, targets, rs_lora):
     student = Model("student", STUDENT, case, "lora")
     scale = math.sqrt(RANK) if rs_lora else 1.0
     for i in range(STUDENT["layers"]):
-        for site in sites(STUDENT, form, targets):
+        for site in sites(STUDENT, case, "plain"):
             student.adapt(i, site, scale=scale)
     names = {"q": "attention.q_proj", "k": "attention.k_proj", "v": "attention.v_proj", "proj": "attention.o_proj",
              "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
