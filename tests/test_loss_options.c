@@ -128,6 +128,24 @@ static void test_every_case(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_case(*state, &cases[i]);
 }
 
+/* Second labels and shares go with their rows, also where a batch is cut and its last part padded. */
+static void test_mixed_micro_batches(void **state)
+{
+    scratch *own = *state;
+    joint test;
+    slad_safetensors *fixture;
+    slad_train_options options = joint_options(SLAD_METHOD_SLAD);
+    options.mixup = 1;
+    options.label_smoothing = 0.1;
+    options.micro_batch = 3;
+    joint_open(&test, own, options);
+    test.method = "mixed";
+    assert_int_equal(slad_safetensors_open(own->context, &fixture, SLAD_FIXTURES "/losses.safetensors"), SLAD_OK);
+    (void)compare_losses(&test, fixture);
+    slad_safetensors_close(fixture);
+    joint_close(&test);
+}
+
 /* A batch that is mixed where the options are not, or the other way round, or with what is no label or share. */
 static void test_mixed_batches_must_fit(void **state)
 {
@@ -185,6 +203,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_case, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_mixed_micro_batches, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_mixed_batches_must_fit, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_batches_without_labels, scratch_begin, scratch_end),
     };

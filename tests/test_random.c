@@ -125,23 +125,23 @@ static void normal_numbers_are_normal(void **state)
 static void beta_numbers_have_their_moments(void **state)
 {
     (void)state;
-    enum { COUNT = 40000 };
+    enum { COUNT = 200000 };
     static const double alphas[] = {0.01, 0.2, 1, 2.5, 100};
     for (size_t a = 0; a < sizeof alphas / sizeof *alphas; a++) {
         slad_random random = slad_random_start(11, SLAD_RANDOM_MIX, (uint32_t)a, 0);
         double sum = 0, squares = 0;
-        unsigned quarters[4] = {0};
+        unsigned tenths[11] = {0};
         for (int i = 0; i < COUNT; i++) {
             const double value = slad_random_beta(&random, alphas[a]);
             assert_true(value >= 0 && value <= 1);
             sum += value;
             squares += (value - 0.5) * (value - 0.5);
-            quarters[value < 0.25 ? 0 : value < 0.5 ? 1 : value < 0.75 ? 2 : 3]++;
+            tenths[(int)(10 * value)]++;
         }
         const double variance = 0.25 / (2 * alphas[a] + 1);
         assert_true(fabs(sum / COUNT - 0.5) < 4 * sqrt(variance / COUNT));
-        assert_true(fabs(squares / COUNT / variance - 1) < 0.04);
-        for (int q = 0; q < 4 && alphas[a] == 1; q++) assert_in_range(quarters[q], 9650, 10350);
+        assert_true(fabs(squares / COUNT / variance - 1) < 0.012);
+        for (int t = 0; t < 10 && alphas[a] == 1; t++) assert_in_range(tenths[t], 19450, 20550);
     }
 }
 
