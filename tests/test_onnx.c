@@ -188,7 +188,7 @@ static void test_model_folder(void **state)
                      SLAD_OK);
     slad_run_export_options options = {folder, out, 0};
     assert_int_equal(slad_run_export(own->context, NULL, &options), SLAD_ERROR_DATA);
-    assert_message(own, "--what onnx");
+    assert_message(own, "--what student and --what onnx");
     options.parts = SLAD_EXPORT_ONNX;
     if (slad_run_export(own->context, &written, &options) != SLAD_OK)
         fail_msg("%s", slad_context_message(own->context));

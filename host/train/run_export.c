@@ -208,11 +208,10 @@ slad_status slad_run_export(slad_context *context, unsigned *written, const slad
     const bool is_run = slad_path_is_run(context, options->run);
     enum { of_models = SLAD_EXPORT_STUDENT | SLAD_EXPORT_ONNX };
     SLAD_FAIL_IF(options->out[0] == '\0', SLAD_ERROR_USAGE, "--out is empty; name a folder");
-    SLAD_FAIL_IF(
-        !is_run && options->parts != SLAD_EXPORT_ONNX, SLAD_ERROR_DATA,
-        "%s is no run of slad train: it has no config.json with state.safetensors. Of a model only an ONNX file "
-        "can be made, with --what onnx",
-        options->run);
+    SLAD_FAIL_IF(!is_run && (!options->parts || options->parts & ~(unsigned)of_models), SLAD_ERROR_DATA,
+                 "%s is no run of slad train: it has no config.json with state.safetensors. Of a model there are "
+                 "--what student and --what onnx",
+                 options->run);
     SLAD_TRY(is_run ? export_run(&export) : export_model(&export));
     if (written) *written = export.parts;
     slad_log(context, SLAD_LOG_INFO, "Done: %s of %s is in %s", is_run ? "what was trained" : "what was asked for",
