@@ -2,6 +2,7 @@
 #include "scratch.h"
 
 #include "train/schedule.h"
+#include <locale.h>
 #include <math.h>
 
 static void assert_near(double measured, double expected)
@@ -115,6 +116,23 @@ static void test_convex(void **state)
     refuse(own, other, "--label-smoothing");
 }
 
+/* Options are read and told with a point where the program's locale has a comma; skipped without such a locale. */
+static void test_locale(void **state)
+{
+    scratch *own = *state;
+    slad_train_options options = slad_train_options_default();
+    char text[SLAD_OPTION_TEXT];
+    if (!setlocale(LC_NUMERIC, "de_DE.UTF-8") && !setlocale(LC_NUMERIC, "fr_FR.UTF-8")) skip();
+    const slad_status number = slad_train_options_set(own->context, &options, "tau", "2.5");
+    const slad_status pair = slad_train_options_set(own->context, &options, "crop-scale", "0.5,0.75");
+    const bool told = slad_train_options_get(&options, "crop-scale", text);
+    (void)setlocale(LC_NUMERIC, "C");
+    assert_int_equal(number, SLAD_OK);
+    assert_int_equal(pair, SLAD_OK);
+    assert_true(told && options.tau == 2.5 && options.crop_scale[1] == 0.75);
+    assert_string_equal(text, "0.5,0.75");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +142,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_option_table, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_presets, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_convex, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_locale, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

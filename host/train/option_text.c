@@ -1,5 +1,6 @@
 /* Training options as text: setting and reading them by the names of the command line. */
 #include "base/error.h"
+#include "base/number.h"
 #include "train/option_table.h"
 #include <errno.h>
 #include <math.h>
@@ -23,10 +24,9 @@ static const slad_option_row *find_row(const char *name)
 
 static bool parse_number(double *value, const char *text, char end)
 {
-    char *rest;
-    errno = 0;
-    *value = strtod(text, &rest);
-    return rest != text && *rest == end && errno == 0 && isfinite(*value);
+    const char *rest;
+    *value = slad_number_read(text, &rest);
+    return rest != text && *rest == end && isfinite(*value);
 }
 
 static bool parse_whole(uint64_t *value, const char *text, uint64_t most)
@@ -163,8 +163,9 @@ static bool map_text(const slad_train_options *options, const slad_option_row *r
 
 static bool interval_text(const slad_train_options *options, char *text)
 {
-    if (options->checkpoint_minutes > 0)
-        return snprintf(text, SLAD_OPTION_TEXT, "%.9gm", options->checkpoint_minutes) > 0;
+    char minutes[SLAD_NUMBER_SIZE];
+    slad_number_text(minutes, 9, options->checkpoint_minutes);
+    if (options->checkpoint_minutes > 0) return snprintf(text, SLAD_OPTION_TEXT, "%sm", minutes) > 0;
     return snprintf(text, SLAD_OPTION_TEXT, "%llu", (unsigned long long)options->checkpoint_steps) > 0;
 }
 
@@ -181,6 +182,7 @@ bool slad_train_options_get(const slad_train_options *options, const char *name,
     if (!row || !row->option.available) return false;
     const void *field = (const char *)options + row->offset;
     const double *numbers = field;
+    char first[SLAD_NUMBER_SIZE], second[SLAD_NUMBER_SIZE];
     switch (row->kind) {
     case KIND_AUTO_U32:
         if (*(const uint32_t *)field == 0) return snprintf(text, SLAD_OPTION_TEXT, "auto") > 0;
@@ -190,9 +192,12 @@ bool slad_train_options_get(const slad_train_options *options, const char *name,
     case KIND_U64:
         return snprintf(text, SLAD_OPTION_TEXT, "%llu", (unsigned long long)*(const uint64_t *)field) > 0;
     case KIND_NUMBER:
-        return snprintf(text, SLAD_OPTION_TEXT, "%.9g", numbers[0]) > 0;
+        slad_number_text(text, 9, numbers[0]);
+        return true;
     case KIND_PAIR:
-        return snprintf(text, SLAD_OPTION_TEXT, "%.9g,%.9g", numbers[0], numbers[1]) > 0;
+        slad_number_text(first, 9, numbers[0]);
+        slad_number_text(second, 9, numbers[1]);
+        return snprintf(text, SLAD_OPTION_TEXT, "%s,%s", first, second) > 0;
     case KIND_SWITCH:
         return snprintf(text, SLAD_OPTION_TEXT, "%s", *(const bool *)field ? "on" : "off") > 0;
     case KIND_METHOD:

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "train/run_cka.h"
+#include "train/stages.h"
 #include <math.h>
 #include <string.h>
 
@@ -99,7 +100,9 @@ static void show_head(slad_html *page, const slad_run_record *record, const slad
     const slad_history_evaluation *last = slad_run_record_last(record);
     const cJSON *cka = cJSON_GetObjectItemCaseSensitive(record->summary, "cka");
     const cJSON *delta = cJSON_GetObjectItemCaseSensitive(cka, "delta");
-    const double total = slad_run_record_number(record, NULL, "total_steps");
+    slad_stage stages[SLAD_MOST_STAGES];
+    const double total =
+        slad_run_record_number(record, NULL, "total_steps") * (double)slad_stages_of(stages, &record->config.train);
     slad_html_add(page, "<p class=\"soft\">Method ");
     slad_html_text(page, slad_run_record_text(record, "options", "method"));
     slad_html_add(page, ", begun ");
@@ -216,7 +219,7 @@ static void show_running(slad_html *page, const slad_run_record *record, const s
         slad_html_field(page, "training steps, without evaluation");
         slad_html_seconds(page, times->steps);
         slad_html_add(page, "</td></tr>\n");
-        slad_html_field(page, "a step (median)");
+        slad_html_field(page, "a step (median, last stage)");
         slad_html_number(page, 1000 * times->step, 4);
         slad_html_add(page, " ms, ");
         slad_html_number(page, times->rate, 4);

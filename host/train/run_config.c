@@ -2,6 +2,7 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/threads.h"
 #include <math.h>
 #include <stdio.h>
@@ -19,10 +20,10 @@ static void add_text(cJSON *object, const char *name, const char *text)
 static void add_option(cJSON *object, const slad_train_options *options, const char *name)
 {
     char text[SLAD_OPTION_TEXT];
-    double number;
-    int used = 0;
+    const char *end;
     if (!slad_train_options_get(options, name, text)) return;
-    if (sscanf(text, "%lf%n", &number, &used) == 1 && text[used] == '\0' && used < 16)
+    const double number = slad_number_read(text, &end);
+    if (end != text && *end == '\0' && end - text < 16)
         cJSON_AddNumberToObject(object, name, number);
     else
         cJSON_AddStringToObject(object, name, text);
@@ -134,7 +135,7 @@ static slad_status read_options(slad_context *context, slad_train_options *train
         if (cJSON_IsNumber(option) && option->valuedouble == floor(option->valuedouble))
             snprintf(text, sizeof text, "%.0f", option->valuedouble);
         else if (cJSON_IsNumber(option))
-            snprintf(text, sizeof text, "%.9g", option->valuedouble);
+            slad_number_text(text, 9, option->valuedouble);
         else
             snprintf(text, sizeof text, "%s", cJSON_IsString(option) ? option->valuestring : "");
         SLAD_FAIL_IF(slad_train_options_set(context, train, option->string, text) != SLAD_OK, SLAD_ERROR_DATA,

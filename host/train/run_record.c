@@ -211,6 +211,7 @@ slad_status slad_run_record_times(slad_context *context, slad_run_times *times, 
     const double labelled = slad_run_record_number(record, "data", "train_images");
     const double batch = record->config.train.batch, images = labelled + (unlabelled > 0 ? unlabelled : 0);
     const double per_epoch = fmax(1, ceil(images / batch)), rest = images - (per_epoch - 1) * batch;
+    const size_t last_stage = history->mark_count ? (size_t)history->marks[history->mark_count - 1] : 0;
     double *rates = NULL;
     size_t count = 0;
     *times = (slad_run_times){0};
@@ -220,7 +221,7 @@ slad_status slad_run_record_times(slad_context *context, slad_run_times *times, 
         const bool last = fmod(step->step, per_epoch) == per_epoch - 1;
         if (!(step->rate > 0)) continue;
         times->steps += (last ? rest : batch) / step->rate;
-        rates[count++] = step->rate;
+        if (i >= last_stage) rates[count++] = step->rate;
     }
     if (count == 0) goto cleanup;
     qsort(rates, count, sizeof *rates, compare_numbers);

@@ -53,8 +53,8 @@ const char *slad_run_record_text(const slad_run_record *record, const char *obje
 /* The last evaluation, or NULL. */
 const slad_history_evaluation *slad_run_record_last(const slad_run_record *record);
 
-/* How long training took, without evaluation: all steps, and the median of a full step, in seconds; 0 without steps.
- * The first steps compile kernels, and the last batch of an epoch is short: neither moves a median. */
+/* How long training took, without evaluation: all steps, and the median of a full step of the last stage, in seconds; 0
+ * without steps. The first steps compile kernels, and the last batch of an epoch is short: neither moves a median. */
 typedef struct slad_run_times {
     double steps, step, rate; /* rate: images a second at the median */
 } slad_run_times;
