@@ -314,6 +314,33 @@ static void test_trained(void **state)
         }
 }
 
+/* The classifier of transformers' vit has no room for the mean of the patches. */
+static void test_heads(void **state)
+{
+    scratch *own = *state;
+    const formula_variant vit = tiny("vit.", SLAD_HF_VIT, 0, false);
+    const slad_device_options device_options = {.spec = getenv("TEST_DEVICE")};
+    slad_train_options options = slad_train_options_default();
+    char path[1024];
+    slad_device *device;
+    slad_encoder *encoder;
+    slad_trainer *trainer;
+    slad_train_options_set_method(&options, SLAD_METHOD_PROBE);
+    formula_write_variant(own, path, "vit", &vit);
+    assert_int_equal(slad_device_open(own->context, &device, &device_options), SLAD_OK);
+    assert_int_equal(slad_encoder_open(own->context, &encoder, path), SLAD_OK);
+    assert_int_equal(slad_encoder_get_info(encoder)->classifier_features, 128);
+    assert_int_equal(slad_head_kind_of(encoder), SLAD_HEAD_CLS);
+    assert_int_equal(slad_trainer_create(own->context, &trainer, device, NULL, encoder, 3, 80, 2, &options),
+                     SLAD_ERROR_USAGE);
+    assert_message(own, "--head cls");
+    options.head = SLAD_HEAD_CLS;
+    assert_int_equal(slad_trainer_create(own->context, &trainer, device, NULL, encoder, 3, 80, 2, &options), SLAD_OK);
+    slad_trainer_free(trainer);
+    slad_encoder_free(encoder);
+    slad_device_free(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_base, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_kinds, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_trained, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_heads, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_forms, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ static void single_files_are_found_in_folders(void **state)
     description.file = "other.safetensors";
     write_tensors(own, &description);
     assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_ERROR_DATA);
-    assert_message(own, "several safetensors files");
+    assert_message(own, "config.json: is missing, and there are several safetensors files");
     description = tiny_of(SLAD_HF_TIMM, SLAD_HF_DINOV2_WITH_REGISTERS, false);
     write_tensors(own, &description);
     assert_int_equal(slad_hf_open(own->context, &model, own->folder), SLAD_OK);

@@ -121,52 +121,62 @@ const slad_safetensor *slad_hf_find(const slad_hf_model *model, slad_safetensors
     return slad_hf_find_full(model, file, full);
 }
 
+static bool ends_with(const char *path, const char *ending)
+{
+    const size_t length = strlen(path);
+    return length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0;
+}
+
 /* The name of the one safetensors file of a folder, model.safetensors if that is there. The caller releases. */
-static slad_status only_file(slad_context *context, char **name, const char *folder)
+static slad_status only_file(slad_context *context, char **name, const slad_hf_model *model)
 {
     slad_status status = SLAD_OK;
     slad_directory directory = {0};
     const char *found = NULL;
     bool certain = true;
-    SLAD_TRY(slad_directory_read(context, &directory, folder));
+    SLAD_TRY(slad_directory_read(context, &directory, model->folder));
     for (size_t i = 0; i < directory.count; i++) {
         const slad_directory_entry *entry = &directory.entries[i];
-        const size_t length = strlen(entry->name), ending = sizeof ".safetensors" - 1;
-        if (entry->kind != SLAD_PATH_FILE || length <= ending) continue;
-        if (strcmp(entry->name + length - ending, ".safetensors") != 0) continue;
+        if (entry->kind != SLAD_PATH_FILE || !ends_with(entry->name, ".safetensors")) continue;
         certain = !found || strcmp(entry->name, whole_name) == 0;
         found = certain || strcmp(found, whole_name) != 0 ? entry->name : found;
         if (strcmp(found, whole_name) == 0) certain = true;
     }
     SLAD_FAIL_IF(!found, SLAD_ERROR_DATA,
-                 "%s: has no %s, and no safetensors file either; give the folder of a model, or a single file in the "
-                 "naming of facebookresearch/dinov2 or timm",
-                 folder, config_name);
-    SLAD_FAIL_IF(!certain, SLAD_ERROR_DATA, "%s: has no %s, but several safetensors files; give one of them by name",
-                 folder, config_name);
+                 "%s: is missing, and there is no safetensors file beside it; give the folder of a model, or a single "
+                 "file in the naming of facebookresearch/dinov2 or timm",
+                 model->config_path);
+    SLAD_FAIL_IF(!certain, SLAD_ERROR_DATA,
+                 "%s: is missing, and there are several safetensors files beside it; give one of them by name",
+                 model->config_path);
     SLAD_TRY(slad_duplicate(context, name, found));
 cleanup:
     slad_directory_free(&directory);
     return status;
 }
 
-/* Files that PyTorch pickles are what hub serves; they are code, not data. */
-static bool is_pickle(const char *path)
+/* A folder, or a file that may be a model; hub serves files that PyTorch pickles, which are code and not data. */
+static slad_status check_path(slad_context *context, const char *path)
 {
-    static const char *const endings[] = {".pth", ".pt", ".bin"};
-    const size_t length = strlen(path);
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (length > strlen(endings[i]) && strcmp(path + length - strlen(endings[i]), endings[i]) == 0) return true;
-    return false;
+    slad_status status = SLAD_OK;
+    const slad_path_kind kind = slad_path_look(path);
+    const bool pickle = ends_with(path, ".pth") || ends_with(path, ".pt") || ends_with(path, ".bin");
+    if (kind == SLAD_PATH_DIRECTORY) return SLAD_OK;
+    SLAD_FAIL_IF(kind == SLAD_PATH_FILE && pickle, SLAD_ERROR_DATA,
+                 "%s: pickled files of PyTorch are not read; convert it in Python: safetensors.torch.save_file("
+                 "torch.load(\"%s\"), \"model.safetensors\")",
+                 path, path);
+    SLAD_FAIL_IF(kind != SLAD_PATH_FILE || !ends_with(path, ".safetensors"), SLAD_ERROR_DATA,
+                 "%s: is not a folder, and no .safetensors file; give the folder with config.json and %s of a model, "
+                 "or a file in the naming of facebookresearch/dinov2 or timm",
+                 path, whole_name);
+cleanup:
+    return status;
 }
 
 static slad_status open_single(slad_context *context, slad_hf_model *model, const char *path)
 {
     slad_status status = SLAD_OK;
-    SLAD_FAIL_IF(is_pickle(path), SLAD_ERROR_DATA,
-                 "%s: pickled files of PyTorch are not read; convert it in Python: safetensors.torch.save_file("
-                 "torch.load(\"%s\"), \"model.safetensors\")",
-                 path, path);
     slad_release(model->config_path);
     model->config_path = NULL;
     SLAD_TRY(slad_duplicate(context, &model->config_path, path));
@@ -184,7 +194,7 @@ static slad_status open_single_inside(slad_context *context, slad_hf_model *mode
 {
     slad_status status = SLAD_OK;
     char *name = NULL, *path = NULL;
-    SLAD_TRY(only_file(context, &name, model->folder));
+    SLAD_TRY(only_file(context, &name, model));
     SLAD_TRY(slad_path_join(context, &path, model->folder, name));
     SLAD_TRY(open_single(context, model, path));
 cleanup:
@@ -239,10 +249,7 @@ slad_status slad_hf_open(slad_context *context, slad_hf_model **out, const char 
     const slad_path_kind kind = slad_path_look(path);
     bool is_peft = false;
     *out = NULL;
-    SLAD_FAIL_IF(kind != SLAD_PATH_DIRECTORY && kind != SLAD_PATH_FILE, SLAD_ERROR_DATA,
-                 "%s: is not a folder, and no file; give the folder with config.json and %s of a model, or a "
-                 "safetensors file in the naming of facebookresearch/dinov2 or timm",
-                 path, whole_name);
+    SLAD_TRY(check_path(context, path));
     SLAD_TRY(slad_peft_look(context, &is_peft, path));
     if (is_peft) return slad_hf_open_adapted(context, out, path);
     SLAD_TRY(slad_allocate(context, &model, 1, sizeof *model, "a model"));

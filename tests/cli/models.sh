@@ -125,6 +125,23 @@ fresh
 echo '{' >bad/preprocessor_config.json
 refused bad/preprocessor_config.json
 
+config '"dinov2"' '"vit"'
+refused bad layernorm_before
+config '"dinov2"' '"dinov2_with_registers"'
+refused bad register_tokens
+
+# Single files: what hub pickles, and what is in nobody's naming.
+fresh
+rm bad/config.json
+refused bad/model.safetensors patch_embed.proj.weight config.json
+cp student/model.safetensors single.safetensors
+echo pickle >single.pth
+for file in single.safetensors single.pth; do
+    run 3 train --method lora --student $file --data data --out run --steps 1
+    says $file safetensors
+    rmdir run
+done
+
 # Shards: the index names a file outside the folder, one that is missing, and one without the tensor.
 for shard in ../student/model.safetensors gone.safetensors; do
     fresh

@@ -131,18 +131,20 @@ def check_student(program, folder, path, patch):
     for grid in (GRID, OTHER):
         data, run = folder / f"data{grid}", folder / f"run{grid}"
         student = run / "student"
-        kind = "antialias" if "reg" in folder.name else "transformers"
+        rule = "auto" if grid == GRID else "antialias" if "reg" in folder.name else "transformers"
         head = "cls" if "vit" in folder.name else "cls-mean"
         slad(program, "train", "--teacher", path, "--student", path, "--data", data, "--out", run, "--steps", 2,
-             "--batch", 4, "--lr", 0.02, "--head", head, "--pos-embed", kind, "--overwrite")
+             "--batch", 4, "--lr", 0.02, "--head", head, "--pos-embed", rule, "--overwrite")
         predictions = run / "predictions.safetensors"
         slad(program, "eval", run, "--data", data, "--predictions", predictions)
         pixels = load_file(data / "val.safetensors")["pixel_values"]
         stored = load_file(predictions)
         model, info = AutoModelForImageClassification.from_pretrained(student, output_loading_info=True)
         assert not info["missing_keys"] and not info["unexpected_keys"], info
-        assert "slad_pos_embed" not in json.loads((student / "config.json").read_text())
-        assert type(model).__name__ == json.loads((student / "config.json").read_text())["architectures"][0]
+        config = json.loads((student / "config.json").read_text())
+        own_rule = {"hub": "hub", "hub-gated": "hub", "timm": "antialias", "timm-gated": "antialias"}.get(folder.name)
+        assert config.get("slad_pos_embed") == (own_rule if rule == "auto" else None), config
+        assert type(model).__name__ == config["architectures"][0]
         worst = max(worst, float((logits_of(model, pixels) - stored["student_logits"]).abs().max()))
         if path.is_dir():
             adapter = max(adapter, check_adapters(path, run, pixels, stored))
