@@ -8,7 +8,7 @@
     python3 tests/oracle/check_peft.py check DIR/run DIR/data/val.safetensors DIR/predictions.safetensors
     python3 tests/oracle/check_peft.py check DIR/export DIR/data/val.safetensors DIR/predictions.safetensors
 
-with any of the options on adapters; and the other way round, has slad read what peft writes:
+with any of the options on adapters, and with DIR/registers, DIR/swiglu or DIR/vit (--head cls) as student; and the other way round, has slad read what peft writes:
 
     python3 tests/oracle/check_peft.py adapt DIR
     for a in DIR/adapters/*; do slad eval $a --data DIR/data --predictions $a/predictions.safetensors; done
@@ -39,12 +39,20 @@ LIMIT = 1e-4
 
 
 def make(folder):
-    """A pair of encoders of random weights, and tensors with labels."""
+    """A pair of encoders of random weights, students of other types, and tensors with labels."""
     torch.manual_seed(0)
     for name, width, layers, heads in (("teacher", 128, 4, 2), ("student", 64, 3, 1)):
         config = Dinov2Config(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, image_size=70,
                               patch_size=14, initializer_range=0.2)
         Dinov2Model(config).save_pretrained(folder / name)
+    common = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=1, image_size=70, patch_size=14,
+                  initializer_range=0.2)
+    for name, model in {
+        "registers": transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**common)),
+        "swiglu": Dinov2Model(Dinov2Config(use_swiglu_ffn=True, **common)),
+        "vit": transformers.ViTModel(transformers.ViTConfig(intermediate_size=128, **common), add_pooling_layer=False),
+    }.items():
+        model.save_pretrained(folder / name)
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for part, count in (("train", 16), ("val", 10)):
         tensors = {"pixel_values": torch.randn(count, 3, IMAGE, IMAGE),
@@ -53,8 +61,9 @@ def make(folder):
 
 
 def logits(model, pixels):
+    resize = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
     with torch.no_grad():
-        return model.eval()(pixel_values=pixels).logits
+        return model.eval()(pixel_values=pixels, **resize).logits
 
 
 def base_model(folder, classes):
