@@ -12,6 +12,7 @@ typedef struct run_folder {
     const char *fingerprint;
     size_t images, wrong_from, wrong_to; /* the student has these images wrong, and all others right */
     bool teacher;
+    size_t classes; /* 0: the three "<cat>", "dog" and "b&w"; else so many "<0>", "<1>", .. */
 } run_folder;
 
 static inline void run_folder_file(const scratch *own, const run_folder *run, const char *name, const char *text)
@@ -21,21 +22,22 @@ static inline void run_folder_file(const scratch *own, const run_folder *run, co
     assert_int_equal(slad_file_write_all(own->context, path, text, strlen(text)), SLAD_OK);
 }
 
-/* Labels are image number modulo 3 of the classes "<cat>", "dog" and "b&w". */
+/* Labels are image number modulo classes; what is wrong is taken for the next class. */
 static inline void run_folder_predictions(const scratch *own, const run_folder *run)
 {
     char path[1100];
     slad_predicted predicted;
+    const size_t classes = run->classes ? run->classes : 3;
     (void)snprintf(path, sizeof path, "%s/%s", own->folder, run->name);
     assert_int_equal(slad_predicted_start(own->context, &predicted, run->images, true, run->teacher), SLAD_OK);
     (void)snprintf(predicted.fingerprint, sizeof predicted.fingerprint, "%s", run->fingerprint);
     predicted.validation = true;
     for (size_t i = 0; i < run->images; i++) {
         const bool wrong = i >= run->wrong_from && i < run->wrong_to;
-        predicted.labels[i] = (int32_t)(i % 3);
-        predicted.student.classes[i] = (int32_t)((i + wrong) % 3);
+        predicted.labels[i] = (int32_t)(i % classes);
+        predicted.student.classes[i] = (int32_t)((i + wrong) % classes);
         predicted.student.probabilities[i] = 0.5f;
-        if (run->teacher) predicted.teacher.classes[i] = (int32_t)(i % 3);
+        if (run->teacher) predicted.teacher.classes[i] = (int32_t)(i % classes);
     }
     assert_int_equal(slad_predicted_write(own->context, &predicted, path), SLAD_OK);
     slad_predicted_free(&predicted);
@@ -43,18 +45,20 @@ static inline void run_folder_predictions(const scratch *own, const run_folder *
 
 static inline void run_folder_write(const scratch *own, const run_folder *run)
 {
-    char text[4096], path[1100];
+    char text[4096], path[1100], classes[1024] = "\"<cat>\",\"dog\",\"b&w\"";
     const double right = 1 - (double)(run->wrong_to - run->wrong_from) / (double)run->images;
     (void)snprintf(path, sizeof path, "%s/%s", own->folder, run->name);
     assert_int_equal(slad_directory_create(own->context, path), SLAD_OK);
+    for (size_t i = 0, used = 0; i < run->classes; i++)
+        used += (size_t)snprintf(classes + used, sizeof classes - used, "%s\"<%zu>\"", i ? "," : "", i);
     (void)snprintf(text, sizeof text,
                    "{\"slad_version\":\"1\",\"started\":\"2026-01-02T03:04:05Z\",\"teacher\":%s,\"student\":\"/s\","
                    "\"options\":{\"method\":\"%s\",\"batch\":4,\"seed\":%u%s},\"image_size\":56,\"total_steps\":6,"
                    "\"trained_parameters\":1234,\"data\":{\"path\":\"/nowhere\",\"fingerprint\":\"%s\","
-                   "\"train_images\":10,\"validation_images\":%zu,\"classes\":[\"<cat>\",\"dog\",\"b&w\"]},"
+                   "\"train_images\":10,\"validation_images\":%zu,\"classes\":[%s]},"
                    "\"device\":{\"name\":\"D\"},\"memory_plan\":{\"total_bytes\":1048576}}",
                    run->teacher ? "\"/t\"" : "null", run->method, run->seed, run->options ? run->options : "",
-                   run->fingerprint, run->images);
+                   run->fingerprint, run->images, classes);
     run_folder_file(own, run, "config.json", text);
     (void)snprintf(
         text, sizeof text,

@@ -38,7 +38,7 @@ static void test_record(void **state)
     read_run(own, &record);
     assert_int_equal(record.history.step_count, 3);
     assert_true(record.history.steps[2].learning_rate == 0.05 && isnan(record.history.steps[2].loss_kl));
-    assert_true(slad_run_record_last(&record)->student_top1 == 0.8 && slad_run_record_last(&record)->steps == 3);
+    assert_true(slad_run_record_kept(&record)->student_top1 == 0.8 && slad_run_record_kept(&record)->steps == 3);
     assert_true(slad_run_record_number(&record, "memory_plan", "total_bytes") == 1048576);
     assert_true(isnan(slad_run_record_number(&record, "memory_plan", "no")));
     assert_string_equal(slad_run_record_text(&record, "device", "name"), "D");
@@ -75,6 +75,64 @@ static void test_history(void **state)
     assert_int_equal(slad_run_record_read(own->context, &record, scratch_path(own, "run")), SLAD_ERROR_DATA);
     assert_message(own, "metrics.jsonl, line 2");
     slad_run_record_free(&record);
+}
+
+/* With --keep best the best student's evaluation counts, but only of the last stage. */
+static void test_keep_best(void **state)
+{
+    static const char *const evaluation =
+        "{\"event\":\"eval\",\"step\":0,\"stage\":\"%s\",\"student\":{\"top1\":%s},\"epoch\":%d}\n";
+    static const char *const values[][2] = {{"a", "0.9"}, {"b", "0.5"}, {"b", "0.7"}, {"b", "0.7"}, {"b", "0.6"}};
+    scratch *own = *state;
+    for (int best = 0; best < 2; best++) {
+        char lines[1024] = "";
+        slad_run_record record;
+        run_folder run = usual;
+        run.options = best ? ",\"keep\":\"best\"" : NULL;
+        run_folder_write(own, &run);
+        for (int i = 0; i < 5; i++) {
+            const size_t used = strlen(lines);
+            int written =
+                snprintf(lines + used, sizeof lines - used, "{\"step\":%d,\"stage\":\"%s\"}\n", i, values[i][0]);
+            (void)snprintf(lines + used + written, sizeof lines - used - (size_t)written, evaluation, values[i][0],
+                           values[i][1], i);
+        }
+        run_folder_file(own, &run, "metrics.jsonl", lines);
+        read_run(own, &record);
+        assert_true(slad_run_record_kept(&record)->epoch == (best ? 2 : 4));
+        slad_run_record_free(&record);
+    }
+}
+
+/* The page holds both texts, one behind the other. */
+static void assert_order(const char *page, const char *first, const char *second)
+{
+    size_t at = 0;
+    while (page[at] && strncmp(page + at, first, strlen(first)) != 0) at++;
+    if (!page[at]) fail_msg("the page lacks \"%s\"", first);
+    while (page[at] && strncmp(page + at, second, strlen(second)) != 0) at++;
+    if (!page[at]) fail_msg("the page lacks \"%s\" behind \"%s\"", second, first);
+}
+
+/* Of many classes the pairs that are confused are listed, most often first. */
+static void test_many_classes(void **state)
+{
+    scratch *own = *state;
+    char folder[600];
+    run_folder run = usual;
+    run.classes = 40;
+    run.images = 400;
+    run.wrong_from = 0;
+    run.wrong_to = 45;
+    run_folder_write(own, &run);
+    (void)snprintf(folder, sizeof folder, "%s/run", own->folder);
+    assert_int_equal(slad_report_write(own->context, NULL, folder, SLAD_OK), SLAD_OK);
+    char *page = read_text(own, "run/report.html");
+    assert_non_null(strstr(page, "The 20 pairs"));
+    static const char *const twice = "<td>&lt;4&gt;</td><td>&lt;5&gt;</td><td>2</td><td>10</td>";
+    static const char *const once = "<td>&lt;5&gt;</td><td>&lt;6&gt;</td><td>1</td><td>10</td>";
+    assert_order(page, twice, once);
+    slad_release(page);
 }
 
 static void test_predictions(void **state)
@@ -176,6 +234,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_record, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_history, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_keep_best, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_many_classes, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_predictions, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_page, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_cka_stays, scratch_begin, scratch_end),

@@ -11,10 +11,10 @@ static double cka_delta(const slad_run_record *record)
     return cJSON_IsNumber(delta) ? delta->valuedouble : NAN;
 }
 
-/* Of the last evaluation of the run. */
+/* Of the evaluation that the run keeps. */
 static void take_accuracy(slad_compared_run *run)
 {
-    const slad_history_evaluation *last = slad_run_record_last(&run->record);
+    const slad_history_evaluation *last = slad_run_record_kept(&run->record);
     if (!last) return;
     run->by_class = last->by_class;
     run->numbers[COMPARED_STUDENT] = 100 * (last->by_class ? last->student_mean : last->student_top1);

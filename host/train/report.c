@@ -45,7 +45,7 @@ static slad_status write_summary(slad_context *context, slad_run_record *record,
     char *path = NULL;
     cJSON *summary = cJSON_CreateObject();
     cJSON *cka = cJSON_DetachItemFromObjectCaseSensitive(record->summary, "cka");
-    const slad_history_evaluation *last = slad_run_record_last(record);
+    const slad_history_evaluation *last = slad_run_record_kept(record);
     const bool measured =
         device && record->config.teacher && slad_run_record_number(record, "data", "validation_images") >= 4;
     SLAD_TRY(slad_path_join(context, &path, record->folder, SLAD_SUMMARY_FILE));
@@ -97,7 +97,7 @@ static void add_count_tile(slad_html *page, const char *name, double count)
 
 static void show_head(slad_html *page, const slad_run_record *record, const slad_run_times *times, slad_status outcome)
 {
-    const slad_history_evaluation *last = slad_run_record_last(record);
+    const slad_history_evaluation *last = slad_run_record_kept(record);
     const cJSON *cka = cJSON_GetObjectItemCaseSensitive(record->summary, "cka");
     const cJSON *delta = cJSON_GetObjectItemCaseSensitive(cka, "delta");
     slad_stage stages[SLAD_MOST_STAGES];

@@ -191,10 +191,18 @@ const char *slad_run_record_text(const slad_run_record *record, const char *obje
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
-const slad_history_evaluation *slad_run_record_last(const slad_run_record *record)
+const slad_history_evaluation *slad_run_record_kept(const slad_run_record *record)
 {
     const slad_history *history = &record->history;
-    return history->evaluation_count ? &history->evaluations[history->evaluation_count - 1] : NULL;
+    const double begin = history->mark_count ? history->marks[history->mark_count - 1] : 0;
+    const slad_history_evaluation *kept = NULL;
+    for (size_t i = 0; i < history->evaluation_count; i++) {
+        const slad_history_evaluation *other = &history->evaluations[i];
+        const bool replaces = record->config.train.keep != SLAD_KEEP_BEST || !kept || kept->steps <= begin ||
+                              other->student_top1 > kept->student_top1;
+        if (replaces) kept = other;
+    }
+    return kept;
 }
 
 static int compare_numbers(const void *left, const void *right)

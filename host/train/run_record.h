@@ -50,8 +50,9 @@ double slad_run_record_number(const slad_run_record *record, const char *object,
 /* The same for a text; "" if there is none. */
 const char *slad_run_record_text(const slad_run_record *record, const char *object, const char *name);
 
-/* The last evaluation, or NULL. */
-const slad_history_evaluation *slad_run_record_last(const slad_run_record *record);
+/* The evaluation of what the run keeps, or NULL: the last one, with --keep best the best student's of the last stage.
+ */
+const slad_history_evaluation *slad_run_record_kept(const slad_run_record *record);
 
 /* How long training took, without evaluation: all steps, and the median of a full step of the last stage, in seconds; 0
  * without steps. The first steps compile kernels, and the last batch of an epoch is short: neither moves a median. */

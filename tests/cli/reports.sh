@@ -55,6 +55,25 @@ says config.json
 run 8 compare joint-0 --out no/such/page.html
 says no/such/page.html
 
+# A run that is stopped has a page too; a run on tensors shows them as pictures.
+"$inputs" signalled "$slad" train $pair --out stopped --steps 1000000 >stdout 2>stderr &
+trainer=$!
+last="train, then SIGINT"
+tenths=1200
+while [ ! -f stopped/optimizer.safetensors ] && [ $tenths -gt 0 ]; do
+    sleep 0.1
+    tenths=$((tenths - 1))
+done
+kill -s INT $trainer
+wait $trainer
+got=$?
+check "an interrupted run ends with $got" [ $got -eq 130 ]
+page stopped/report.html "not finished: interrupted" "steps planned"
+mkdir tensors && "$inputs" tensors tensors/train.safetensors 28 0 1 2 0 &&
+    "$inputs" tensors tensors/val.safetensors 28 0 1 2 0 1 || exit 1
+run 0 train --teacher teacher --student student --data tensors --batch 4 --out tensors-run --epochs 1
+page tensors-run/report.html data:image/png Delta-CKA
+
 # A sheet of pictures, and names of all kinds.
 cp data/val/class-0/0.png 'a "<b>&.png'
 cp data/val/class-0/0.png "$(printf 'n\377.png')"
