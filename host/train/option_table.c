@@ -132,7 +132,8 @@ const slad_option_row slad_option_rows[] = {
     VALUE("workers", "auto|N", "loader threads; they never change a result", RUNNING, KIND_AUTO_U32, workers),
     ABSENT("precision", "fp32|fp16-storage|bf16-storage", "storage of weights and activations", RUNNING),
     ABSENT("recompute", "auto|on|off", "recompute activations to save memory", RUNNING),
-    ABSENT("memory-limit", "MIB", "device memory to stay below", RUNNING),
+    VALUE("memory-limit", "auto|MIB|NG", "device memory that training stays below, in MiB or GiB; auto: most of the device's", RUNNING,
+          KIND_MEBIBYTES, memory_limit),
 };
 /* clang-format on */
 

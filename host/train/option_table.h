@@ -7,7 +7,8 @@
 typedef enum slad_option_kind {
     KIND_ABSENT,
     KIND_U32,
-    KIND_AUTO_U32, /* "auto" is 0 */
+    KIND_AUTO_U32,  /* "auto" is 0 */
+    KIND_MEBIBYTES, /* N, or NG of 1024; "auto" is 0 */
     KIND_U64,
     KIND_NUMBER,
     KIND_PAIR, /* LOW,HIGH */

@@ -98,6 +98,20 @@ static bool set_interval(slad_train_options *options, const char *text)
     return true;
 }
 
+/* "N": MiB; "NG": GiB; "auto": 0. */
+static bool set_mebibytes(uint32_t *field, const char *text)
+{
+    char digits[16];
+    uint64_t whole = 0;
+    const size_t length = strlen(text);
+    const bool gibibytes = length > 0 && text[length - 1] == 'G';
+    if (length >= sizeof digits) return false;
+    (void)snprintf(digits, sizeof digits, "%.*s", (int)(length - gibibytes), text);
+    if (strcmp(text, "auto") != 0 && (!parse_whole(&whole, digits, UINT32_MAX / 1024) || whole == 0)) return false;
+    *field = (uint32_t)(gibibytes ? whole * 1024 : whole);
+    return true;
+}
+
 /* Parses text into the row's field; false if it is no such value. */
 static bool set_field(slad_train_options *options, const slad_option_row *row, const char *text)
 {
@@ -111,6 +125,8 @@ static bool set_field(slad_train_options *options, const slad_option_row *row, c
             return false;
         *(uint32_t *)(void *)field = (uint32_t)whole;
         return true;
+    case KIND_MEBIBYTES:
+        return set_mebibytes((uint32_t *)(void *)field, text);
     case KIND_U64:
         return parse_whole((uint64_t *)(void *)field, text, UINT64_MAX);
     case KIND_NUMBER:
@@ -184,6 +200,7 @@ bool slad_train_options_get(const slad_train_options *options, const char *name,
     const double *numbers = field;
     char first[SLAD_NUMBER_SIZE], second[SLAD_NUMBER_SIZE];
     switch (row->kind) {
+    case KIND_MEBIBYTES:
     case KIND_AUTO_U32:
         if (*(const uint32_t *)field == 0) return snprintf(text, SLAD_OPTION_TEXT, "auto") > 0;
         return snprintf(text, SLAD_OPTION_TEXT, "%u", *(const uint32_t *)field) > 0;

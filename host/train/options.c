@@ -168,6 +168,7 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
         {"--steps", (double)options->steps, 0, 1e12},
         {"--batch", options->batch, 1, 65536},
         {"--micro-batch", options->micro_batch, 0, 65536},
+        {"--memory-limit", options->memory_limit, 0, 1u << 24},
         {"--lr", options->learning_rate, 0, 1e3},
         {"--head-lr", options->head_learning_rate, 0, 1e3},
         {"--weight-decay", options->weight_decay, 0, 1e3},

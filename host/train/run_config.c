@@ -106,7 +106,7 @@ slad_status slad_run_config_write(slad_context *context, const char *folder, con
     resolved = NULL;
     cJSON_AddNumberToObject(json, "stage", trainer->stage);
     cJSON_AddNumberToObject(json, "image_size", (double)trainer->image_size);
-    cJSON_AddNumberToObject(json, "micro_batch", trainer->micro_batch);
+    cJSON_AddNumberToObject(json, "micro_batch", trainer->choice.micro_batch);
     cJSON_AddNumberToObject(json, "total_steps", (double)trainer->total_steps);
     cJSON_AddNumberToObject(json, "trained_parameters", (double)slad_trainer_parameter_count(trainer));
     cJSON_AddItemToObject(json, "data", describe_data(dataset, data));
@@ -239,10 +239,10 @@ slad_status slad_run_config_agree(slad_context *context, const char *folder, con
         "change its results; give its --device, or start a new run with --init %s/state.safetensors",
         cJSON_IsString(name) ? name->valuestring : "?", trainer->device->info.name, folder);
     SLAD_FAIL_IF(
-        !cJSON_IsNumber(micro_batch) || micro_batch->valuedouble != trainer->micro_batch, SLAD_ERROR_USAGE,
+        !cJSON_IsNumber(micro_batch) || micro_batch->valuedouble != trainer->choice.micro_batch, SLAD_ERROR_USAGE,
         "The run was started with another micro-batch than the %u that this device's memory gives now, which would "
         "change its results; start a new run with --init %s/state.safetensors",
-        trainer->micro_batch, folder);
+        trainer->choice.micro_batch, folder);
 cleanup:
     cJSON_Delete(json);
     cJSON_Delete(device);

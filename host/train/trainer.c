@@ -5,14 +5,6 @@
 #include "train/losses.h"
 #include <string.h>
 
-#define MIB (1024.0 * 1024.0)
-
-uint64_t slad_trainer_memory_limit(const slad_device *device)
-{
-    const uint64_t total = device->info.global_memory;
-    return device->capabilities.unified_memory ? total / 10 * 6 : total / 10 * 8;
-}
-
 uint64_t slad_trainer_steps_done(const slad_trainer *trainer)
 {
     return trainer->step;
@@ -26,8 +18,7 @@ size_t slad_trainer_parameter_count(const slad_trainer *trainer)
     return count;
 }
 
-/* Gives back all that build made, but not what the caller of slad_trainer_create gave. */
-static void dismantle(slad_trainer *trainer)
+void slad_trainer_dismantle(slad_trainer *trainer)
 {
     slad_executor_free(trainer->executor);
     slad_record_free(trainer->training.record);
@@ -47,7 +38,7 @@ void slad_trainer_free(slad_trainer *trainer)
     if (!trainer) return;
     for (int i = 0; i < 2; i++)
         if (trainer->executor) (void)slad_executor_wait(trainer->executor, &trainer->flights[i].ticket);
-    dismantle(trainer);
+    slad_trainer_dismantle(trainer);
     for (int i = 0; i < 2; i++) {
         slad_release(trainer->flights[i].pixels);
         slad_release(trainer->flights[i].labels);
@@ -153,7 +144,7 @@ static const slad_tensor *record_logits(slad_record *record, const slad_network 
 static slad_status record_forward(slad_trainer *trainer, slad_pass *pass, const char *name)
 {
     slad_status status = SLAD_OK;
-    const size_t size[4] = {trainer->micro_batch, 3, trainer->image_size, trainer->image_size};
+    const size_t size[4] = {trainer->choice.micro_batch, 3, trainer->image_size, trainer->image_size};
     SLAD_TRY(slad_record_create(trainer->context, &pass->record, trainer->store, name));
     pass->pixels = slad_record_input(pass->record, "pixels", SLAD_F32, 4, size, 0);
     /* The teacher last: gradients are made in the reverse order, so that it writes to shared adapters first. */
@@ -171,7 +162,7 @@ static slad_status record_training(slad_trainer *trainer)
     slad_status status = SLAD_OK;
     slad_pass *pass = &trainer->training;
     const slad_train_options *options = &trainer->options;
-    const size_t rows = trainer->micro_batch;
+    const size_t rows = trainer->choice.micro_batch;
     const slad_distillation losses = slad_losses_of(options);
     SLAD_TRY(record_forward(trainer, pass, "the training step"));
     pass->labels = slad_record_input(pass->record, "labels", SLAD_I32, 1, &rows, (uint32_t)trainer->classes);
@@ -215,12 +206,11 @@ cleanup:
     return status;
 }
 
-/* Records everything for one size of micro-batch and plans it; nothing is allocated on the device. */
-static slad_status build(slad_trainer *trainer, uint32_t micro_batch)
+slad_status slad_trainer_record(slad_trainer *trainer, slad_memory_choice choice)
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
-    trainer->micro_batch = micro_batch;
+    trainer->choice = choice;
     SLAD_TRY(
         slad_store_create(context, &trainer->store, (size_t)(trainer->device->info.max_allocation / sizeof(float))));
     if (trainer->options.ema > 0) SLAD_TRY(slad_store_keep_averages(trainer->store));
@@ -238,70 +228,12 @@ cleanup:
     return status;
 }
 
-static void log_plan(const slad_trainer *trainer)
-{
-    const slad_memory_plan *plan = &trainer->plan;
-    slad_log(
-        trainer->context, SLAD_LOG_INFO,
-        "Memory plan for micro-batches of %u: weights %.1f MiB, trained values with gradients and moments %.1f MiB, "
-        "activations %.1f MiB, batch %.1f MiB, scratch %.1f MiB: %.1f of the device's %.0f MiB",
-        trainer->micro_batch, (double)(plan->frozen + plan->packed) / MIB,
-        (double)(plan->trained + plan->gradients + plan->moments) / MIB, (double)plan->arena / MIB,
-        (double)(plan->inputs + plan->state) / MIB, (double)(plan->gemm_scratch + plan->staging) / MIB,
-        (double)plan->device_total / MIB, (double)trainer->device->info.global_memory / MIB);
-}
-
-/* Builds with the first of wanted, wanted / 2, ... 1 (rounded up) whose plan stays below the limit; with 1 in any case.
- */
-static slad_status build_what_fits(slad_trainer *trainer, uint32_t wanted, uint64_t limit)
-{
-    slad_status status = SLAD_OK;
-    uint32_t micro_batch = wanted;
-    slad_report_quietly(trainer->context, true);
-    for (;;) {
-        status = build(trainer, micro_batch);
-        const bool too_large =
-            status == SLAD_ERROR_OUT_OF_MEMORY || (status == SLAD_OK && trainer->plan.device_total > limit);
-        if (!too_large || micro_batch == 1) break;
-        dismantle(trainer);
-        micro_batch = (micro_batch + 1) / 2;
-    }
-    slad_report_quietly(trainer->context, false);
-    if (status == SLAD_OK) return status;
-    dismantle(trainer); /* what went wrong must be said: once more, aloud */
-    return build(trainer, micro_batch);
-}
-
-/* The given micro-batch, or for 0 the largest of batch, batch / 2, ... 1 that fits. */
-static slad_status choose_micro_batch(slad_trainer *trainer)
-{
-    slad_context *context = trainer->context;
-    slad_status status = SLAD_OK;
-    const slad_device_info *info = &trainer->device->info;
-    const uint32_t given = trainer->options.micro_batch;
-    const uint64_t limit = given ? info->global_memory : slad_trainer_memory_limit(trainer->device);
-    SLAD_TRY(build_what_fits(trainer, given ? given : trainer->options.batch, limit));
-    SLAD_FAIL_IF(trainer->plan.device_total > limit, SLAD_ERROR_OUT_OF_MEMORY,
-                 "Even one image at a time needs %.0f MiB, but %.0f of the %.0f MiB of device %s can be used; choose a "
-                 "smaller model or --image-size",
-                 (double)trainer->plan.device_total / MIB, (double)limit / MIB, (double)info->global_memory / MIB,
-                 info->name);
-    SLAD_FAIL_IF(given && trainer->micro_batch != given, SLAD_ERROR_OUT_OF_MEMORY,
-                 "--micro-batch %u needs more than the %.0f MiB of device %s, or more in one buffer than it allows; "
-                 "--micro-batch %u would fit, with %.0f MiB",
-                 given, (double)info->global_memory / MIB, info->name, trainer->micro_batch,
-                 (double)trainer->plan.device_total / MIB);
-    log_plan(trainer);
-cleanup:
-    return status;
-}
-
 /* Host rows for a last micro-batch that is not covered by the caller's batch. */
 static slad_status allocate_flights(slad_trainer *trainer)
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
-    const size_t rows = trainer->micro_batch, pixels = rows * 3 * trainer->image_size * trainer->image_size;
+    const size_t rows = trainer->choice.micro_batch, pixels = rows * 3 * trainer->image_size * trainer->image_size;
     for (int i = 0; i < 2; i++) {
         slad_flight *flight = &trainer->flights[i];
         SLAD_TRY(slad_allocate(context, &flight->pixels, pixels, sizeof *flight->pixels, "a padded batch"));
@@ -354,7 +286,7 @@ slad_status slad_trainer_build(slad_context *context, slad_trainer **trainer, sl
     made->classes = setup->classes;
     made->image_size = setup->image_size;
     made->total_steps = setup->total_steps;
-    SLAD_TRY(choose_micro_batch(made));
+    SLAD_TRY(slad_trainer_plan_memory(made));
     SLAD_TRY(allocate_flights(made));
     SLAD_TRY(slad_executor_allocate(made->executor));
     *trainer = made;

@@ -1,4 +1,5 @@
-/* The inside of a trainer, shared by trainer.c (making it), trainer_step.c (running it) and trainer_state.c (files). */
+/* The inside of a trainer, shared by trainer.c (making it), trainer_memory.c (fitting it), trainer_step.c (running it)
+ * and trainer_state.c (files). */
 #ifndef SLAD_TRAIN_TRAINER_H
 #define SLAD_TRAIN_TRAINER_H
 
@@ -29,6 +30,11 @@ typedef struct slad_flight {
     bool under_way;
 } slad_flight;
 
+/* How a trainer spends memory, slad_trainer_plan_memory. */
+typedef struct slad_memory_choice {
+    uint32_t micro_batch; /* images at once on the device */
+} slad_memory_choice;
+
 struct slad_trainer {
     slad_context *context;
     slad_device *device;
@@ -41,7 +47,7 @@ struct slad_trainer {
     bool exchanged; /* the averages are where the values were, slad_trainer_exchange */
     size_t classes, image_size;
     uint64_t total_steps, step;
-    uint32_t micro_batch;
+    slad_memory_choice choice;
     slad_store *store;
     slad_executor *executor;
     slad_network teacher, student;
@@ -98,8 +104,16 @@ slad_status slad_trainer_exchange(slad_trainer *trainer);
 /* Sets trained tensors from a file that holds any of them (some: tensors of other stages are passed over). */
 slad_status slad_trainer_start_from(slad_trainer *trainer, const char *path);
 
-/* Bytes that a plan may take of the device: its total memory less what drivers, the host (where memory is shared) and
- * the display need. A function of the device's totals only, so that the same machine always chooses the same. */
+/* Bytes that a plan may take of the device unless options say more: its total memory less what drivers, the host (where
+ * memory is shared) and the display need. A function of the device's totals only, so that the same machine always
+ * chooses the same. */
 uint64_t slad_trainer_memory_limit(const slad_device *device);
+/* Records everything for a choice and plans it; nothing is allocated on the device. */
+slad_status slad_trainer_record(slad_trainer *trainer, slad_memory_choice choice);
+/* Gives back all that slad_trainer_record made, but not what the caller of slad_trainer_build gave. */
+void slad_trainer_dismantle(slad_trainer *trainer);
+/* Records the first choice whose plan stays below the limit: the given micro-batch, or the largest of batch, batch / 2,
+ * ... 1. Says what it chose and why. Errors: SLAD_ERROR_OUT_OF_MEMORY with what would fit. */
+slad_status slad_trainer_plan_memory(slad_trainer *trainer);
 
 #endif

@@ -92,7 +92,7 @@ static size_t image_floats(const slad_trainer *trainer)
 /* The batch's own rows where it covers the whole micro-batch, else a copy padded with weight 0. */
 static slad_rows rows_of(const slad_trainer *trainer, slad_flight *flight, const slad_batch *batch, size_t first)
 {
-    const size_t rows = trainer->micro_batch, floats = image_floats(trainer);
+    const size_t rows = trainer->choice.micro_batch, floats = image_floats(trainer);
     if (first + rows <= batch->count)
         return (slad_rows){batch->pixel_values + first * floats,
                            batch->labels + first,
@@ -143,7 +143,7 @@ static slad_status enqueue_step(slad_trainer *trainer, slad_flight *flight, cons
     slad_status status = SLAD_OK;
     set_step_values(trainer, flight, batch);
     SLAD_TRY(slad_executor_upload(executor, record, trainer->step_values, flight->step_values, &flight->ticket));
-    for (size_t first = 0; first < batch->count; first += trainer->micro_batch)
+    for (size_t first = 0; first < batch->count; first += trainer->choice.micro_batch)
         SLAD_TRY(enqueue_micro_batch(trainer, flight, rows_of(trainer, flight, batch, first)));
     SLAD_TRY(slad_executor_run(executor, record, SLAD_PHASE_STEP));
     SLAD_TRY(slad_executor_download(executor, record, trainer->report, flight->report, &flight->ticket));
@@ -261,7 +261,7 @@ slad_status slad_trainer_logits(slad_trainer *trainer, float *student, float *te
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
     const slad_pass *pass = &trainer->evaluation;
-    const size_t rows = trainer->micro_batch, classes = trainer->classes;
+    const size_t rows = trainer->choice.micro_batch, classes = trainer->classes;
     float *logits = NULL;
     slad_flight *flight = &trainer->flights[trainer->step % 2]; /* not under way: its step was reported */
     SLAD_TRY(check_batch(trainer, batch));

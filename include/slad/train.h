@@ -122,7 +122,8 @@ typedef struct slad_train_options {
     uint32_t epochs;
     uint64_t steps; /* 0: epochs decide */
     uint32_t batch;
-    uint32_t micro_batch; /* 0: the largest that the device's memory plan permits */
+    uint32_t micro_batch;  /* 0: the largest that the device's memory plan permits */
+    uint32_t memory_limit; /* MiB of device memory that training stays below, 0: the device's share */
     double learning_rate, head_learning_rate, weight_decay;
     double clip; /* global norm, 0: off */
     slad_schedule_kind schedule;

@@ -55,6 +55,10 @@ if grep -q "Portable Computing Language" stdout; then
     run 0 train $pocl --out run --image-size 112 --batch 1200
     says "micro-batches of 600"
     hides error
+    run 0 train $pocl --out run --overwrite --image-size 112 --batch 1200 --memory-limit 300
+    says "Chosen because micro-batches of" "300 MiB of --memory-limit"
+    run 7 train $pocl --out run --overwrite --image-size 560 --memory-limit 1
+    says "one image at a time" "larger --memory-limit"
     run 7 eval small --device pocl --data data --image-size 6986
     says device
     unset POCL_MEMORY_LIMIT

@@ -109,6 +109,8 @@ batch 0
 batch 65537
 batch 0x10
 micro-batch 0.5
+memory-limit 0
+memory-limit 2T
 lr -1e-3
 lr inf
 lr 1e999

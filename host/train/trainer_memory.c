@@ -1,0 +1,128 @@
+/* Choosing how a trainer spends the device's memory. What is chosen is a function of the models, the options and the
+ * device's totals, never of what is free or of time. */
+#include "train/trainer.h"
+#include <stdio.h>
+
+#define MIB (1024.0 * 1024.0)
+
+enum { MOST_CHOICES = 32 }; /* a batch of at most 2^16 images, halved */
+
+/* What the plan must stay below, and in words whose limit that is. */
+typedef struct memory_bound {
+    uint64_t bytes;
+    char words[320];
+} memory_bound;
+
+uint64_t slad_trainer_memory_limit(const slad_device *device)
+{
+    const uint64_t total = device->info.global_memory;
+    return device->capabilities.unified_memory ? total / 10 * 6 : total / 10 * 8;
+}
+
+static memory_bound bound_of(const slad_trainer *trainer)
+{
+    const slad_device_info *info = &trainer->device->info;
+    const uint64_t given = (uint64_t)trainer->options.memory_limit << 20, total = info->global_memory;
+    memory_bound bound;
+    if (given && given < total) {
+        bound.bytes = given;
+        (void)snprintf(bound.words, sizeof bound.words, "the %u MiB of --memory-limit", trainer->options.memory_limit);
+        return bound;
+    }
+    bound.bytes = given || trainer->options.micro_batch ? total : slad_trainer_memory_limit(trainer->device);
+    if (bound.bytes == total)
+        (void)snprintf(bound.words, sizeof bound.words, "the %.0f MiB of device %s", (double)total / MIB, info->name);
+    else
+        (void)snprintf(bound.words, sizeof bound.words, "%.0f of the %.0f MiB of device %s, which are what can be used",
+                       (double)bound.bytes / MIB, (double)total / MIB, info->name);
+    return bound;
+}
+
+/* All that may be chosen, what is preferred first: the wanted micro-batch, then halves of it (rounded up) down to one
+ * image. Returns their number. */
+static size_t list_choices(slad_memory_choice choices[MOST_CHOICES], const slad_trainer *trainer)
+{
+    size_t count = 0;
+    const slad_train_options *options = &trainer->options;
+    const uint32_t wanted = options->micro_batch ? options->micro_batch : options->batch;
+    for (uint32_t images = wanted; count < MOST_CHOICES; images = (images + 1) / 2) {
+        choices[count++].micro_batch = images;
+        if (images == 1) break;
+    }
+    return count;
+}
+
+static void choice_text(char text[128], const slad_memory_choice *choice)
+{
+    (void)snprintf(text, 128, "micro-batches of %u", choice->micro_batch);
+}
+
+/* The choice, and why it was not the one before it. refused: bytes of that, 0 where one buffer would have been too
+ * large. */
+static void log_plan(const slad_trainer *trainer, const slad_memory_choice *before, uint64_t refused,
+                     const memory_bound *bound)
+{
+    const slad_memory_plan *plan = &trainer->plan;
+    char chosen[128], other[128];
+    choice_text(chosen, &trainer->choice);
+    slad_log(trainer->context, SLAD_LOG_INFO,
+             "Memory plan for %s: weights %.1f MiB, trained values with gradients and moments %.1f MiB, "
+             "activations %.1f MiB, batch %.1f MiB, scratch %.1f MiB: %.1f of the device's %.0f MiB",
+             chosen, (double)(plan->frozen + plan->packed) / MIB,
+             (double)(plan->trained + plan->gradients + plan->moments) / MIB, (double)plan->arena / MIB,
+             (double)(plan->inputs + plan->state) / MIB, (double)(plan->gemm_scratch + plan->staging) / MIB,
+             (double)plan->device_total / MIB, (double)trainer->device->info.global_memory / MIB);
+    if (!before) return;
+    choice_text(other, before);
+    if (refused)
+        slad_log(trainer->context, SLAD_LOG_INFO, "Chosen because %s would need %.0f MiB, more than %s", other,
+                 (double)refused / MIB, bound->words);
+    else
+        slad_log(trainer->context, SLAD_LOG_INFO, "Chosen because %s would need a larger buffer than the device allows",
+                 other);
+}
+
+/* Builds the first of the choices whose plan stays below the bound, else the last. *refused: what the one before it
+ * needs. */
+static slad_status build_what_fits(slad_trainer *trainer, const slad_memory_choice *choices, size_t count,
+                                   const memory_bound *bound, size_t *taken, uint64_t *refused)
+{
+    slad_status status = SLAD_OK;
+    slad_report_quietly(trainer->context, true);
+    for (*taken = 0;; ++*taken) {
+        status = slad_trainer_record(trainer, choices[*taken]);
+        const bool too_large =
+            status == SLAD_ERROR_OUT_OF_MEMORY || (status == SLAD_OK && trainer->plan.device_total > bound->bytes);
+        if (!too_large || *taken + 1 == count) break;
+        *refused = status == SLAD_OK ? trainer->plan.device_total : 0;
+        slad_trainer_dismantle(trainer);
+    }
+    slad_report_quietly(trainer->context, false);
+    if (status == SLAD_OK) return status;
+    slad_trainer_dismantle(trainer); /* what went wrong must be said: once more, aloud */
+    return slad_trainer_record(trainer, choices[*taken]);
+}
+
+slad_status slad_trainer_plan_memory(slad_trainer *trainer)
+{
+    slad_context *context = trainer->context;
+    slad_status status = SLAD_OK;
+    slad_memory_choice choices[MOST_CHOICES] = {{0}};
+    const size_t count = list_choices(choices, trainer);
+    const memory_bound bound = bound_of(trainer);
+    const uint32_t given = trainer->options.micro_batch;
+    uint64_t refused = 0;
+    size_t taken;
+    SLAD_TRY(build_what_fits(trainer, choices, count, &bound, &taken, &refused));
+    const double needed = (double)trainer->plan.device_total / MIB;
+    SLAD_FAIL_IF(trainer->plan.device_total > bound.bytes, SLAD_ERROR_OUT_OF_MEMORY,
+                 "Even one image at a time needs %.0f MiB, more than %s; choose a smaller model or --image-size%s",
+                 needed, bound.words, trainer->options.memory_limit ? ", or a larger --memory-limit" : "");
+    SLAD_FAIL_IF(given && trainer->choice.micro_batch != given, SLAD_ERROR_OUT_OF_MEMORY,
+                 "--micro-batch %u needs more than %s, or more in one buffer than it allows; --micro-batch %u would "
+                 "fit, with %.0f MiB",
+                 given, bound.words, trainer->choice.micro_batch, needed);
+    log_plan(trainer, taken ? &choices[taken - 1] : NULL, refused, &bound);
+cleanup:
+    return status;
+}
