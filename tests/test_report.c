@@ -59,7 +59,8 @@ static void test_history(void **state)
     slad_run_record record;
     run_folder_write(own, &usual);
     run_folder_file(own, &usual, "metrics.jsonl",
-                    "{\"step\":0,\"loss\":5,\"stage\":\"teacher\"}\n{\"step\":1,\"loss\":4,\"stage\":\"teacher\"}\n"
+                    "{\"step\":0,\"loss\":5,\"conflict\":0.5,\"stage\":\"teacher\"}\n{\"step\":1,\"loss\":4,\"stage\":"
+                    "\"teacher\"}\n"
                     "{\"step\":2,\"loss\":9,\"stage\":\"teacher\"}\n"
                     "{\"event\":\"eval\",\"step\":2,\"stage\":\"teacher\",\"teacher\":{\"top1\":0.1}}\n"
                     "{\"step\":1,\"loss\":3,\"stage\":\"teacher\"}\n{\"event\":\"other\",\"stage\":\"teacher\"}\n"
@@ -67,6 +68,9 @@ static void test_history(void **state)
     read_run(own, &record);
     assert_int_equal(record.history.step_count, 3);
     assert_true(record.history.steps[1].loss == 3 && record.history.steps[2].loss == 2);
+    assert_string_equal(record.history.others[0], "conflict");
+    assert_string_equal(record.history.others[1], "");
+    assert_true(record.history.steps[0].others[0] == 0.5 && isnan(record.history.steps[1].others[0]));
     assert_int_equal(record.history.evaluation_count, 0);
     assert_int_equal(record.history.mark_count, 1);
     assert_true(record.history.marks[0] == 2);

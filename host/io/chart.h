@@ -5,7 +5,7 @@
 #include "io/html.h"
 
 /* Most series of a chart: as many as colours that can be told apart. */
-enum { SLAD_CHART_SERIES = 4 };
+enum { SLAD_CHART_SERIES = 5 };
 
 typedef struct slad_series {
     const char *name;

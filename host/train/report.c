@@ -129,7 +129,17 @@ static void show_head(slad_html *page, const slad_run_record *record, const slad
 }
 
 /* The columns of the history, one array each. */
-enum { COLUMN_STEP, COLUMN_LOSS, COLUMN_STUDENT, COLUMN_TEACHER, COLUMN_KL, COLUMN_RATE, COLUMNS };
+enum {
+    COLUMN_STEP,
+    COLUMN_LOSS,
+    COLUMN_STUDENT,
+    COLUMN_TEACHER,
+    COLUMN_KL,
+    COLUMN_FEATURE,
+    COLUMN_RATE,
+    COLUMN_OTHERS,
+    COLUMNS = COLUMN_OTHERS + SLAD_HISTORY_OTHERS
+};
 
 static slad_status show_steps(slad_context *context, slad_html *page, const slad_history *history)
 {
@@ -145,19 +155,27 @@ static slad_status show_steps(slad_context *context, slad_html *page, const slad
         columns[COLUMN_STUDENT][i] = step->loss_student;
         columns[COLUMN_TEACHER][i] = step->loss_teacher;
         columns[COLUMN_KL][i] = step->loss_kl;
+        columns[COLUMN_FEATURE][i] = step->loss_feature;
         columns[COLUMN_RATE][i] = step->learning_rate;
+        for (size_t k = 0; k < SLAD_HISTORY_OTHERS; k++) columns[COLUMN_OTHERS + k][i] = step->others[k];
     }
     const slad_series losses[] = {
         {"weighted sum", columns[COLUMN_STEP], columns[COLUMN_LOSS], count, false},
         {"student", columns[COLUMN_STEP], columns[COLUMN_STUDENT], count, false},
         {"teacher", columns[COLUMN_STEP], columns[COLUMN_TEACHER], count, false},
         {"distillation", columns[COLUMN_STEP], columns[COLUMN_KL], count, false},
+        {"features", columns[COLUMN_STEP], columns[COLUMN_FEATURE], count, false},
     };
     const slad_series rates[] = {{"adapters", columns[COLUMN_STEP], columns[COLUMN_RATE], count, false}};
     const slad_chart loss_chart = {"Losses", "step", true, "", history->marks, history->mark_count};
     const slad_chart rate_chart = {"Learning rate", "step", true, "", history->marks, history->mark_count};
     slad_chart_draw(page, &loss_chart, losses, sizeof losses / sizeof *losses);
     slad_chart_draw(page, &rate_chart, rates, 1);
+    for (size_t k = 0; k < SLAD_HISTORY_OTHERS && history->others[k][0]; k++) {
+        const slad_series other = {history->others[k], columns[COLUMN_STEP], columns[COLUMN_OTHERS + k], count, false};
+        const slad_chart chart = {history->others[k], "step", false, "", history->marks, history->mark_count};
+        slad_chart_draw(page, &chart, &other, 1);
+    }
 cleanup:
     for (size_t c = 0; c < COLUMNS; c++) slad_release(columns[c]);
     return status;

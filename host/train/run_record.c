@@ -24,19 +24,44 @@ static void forget_repeated(slad_history *history, double step, size_t first)
         history->evaluation_count--;
 }
 
+/* Numbers that are none of the usual ones, as far as there is room. */
+static void take_others(slad_history *history, slad_history_step *step, const cJSON *line)
+{
+    static const char *const known[] = {"step",    "epoch",        "loss", "loss_student", "loss_teacher",
+                                        "loss_kl", "loss_feature", "lr",   "images_per_s"};
+    const cJSON *item;
+    for (size_t i = 0; i < SLAD_HISTORY_OTHERS; i++) step->others[i] = NAN;
+    cJSON_ArrayForEach(item, line)
+    {
+        size_t place = 0;
+        bool is_known = !cJSON_IsNumber(item) || strlen(item->string) >= sizeof history->others[0];
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            is_known = is_known || strcmp(item->string, known[i]) == 0;
+        if (is_known) continue;
+        while (place < SLAD_HISTORY_OTHERS && history->others[place][0] &&
+               strcmp(history->others[place], item->string) != 0)
+            place++;
+        if (place == SLAD_HISTORY_OTHERS) continue;
+        memcpy(history->others[place], item->string, strlen(item->string) + 1);
+        step->others[place] = item->valuedouble;
+    }
+}
+
 static slad_status add_step(slad_context *context, slad_history *history, const cJSON *line, size_t first)
 {
     slad_status status = SLAD_OK;
-    const slad_history_step step = {
+    slad_history_step step = {
         .step = number_of(line, "step"),
         .epoch = number_of(line, "epoch"),
         .loss = number_of(line, "loss"),
         .loss_student = number_of(line, "loss_student"),
         .loss_teacher = number_of(line, "loss_teacher"),
         .loss_kl = number_of(line, "loss_kl"),
+        .loss_feature = number_of(line, "loss_feature"),
         .learning_rate = number_of(line, "lr"),
         .rate = number_of(line, "images_per_s"),
     };
+    take_others(history, &step, line);
     forget_repeated(history, step.step, first);
     SLAD_TRY(slad_grow(context, &history->steps, &history->step_capacity, history->step_count + 1,
                        sizeof *history->steps, "the steps of a run"));

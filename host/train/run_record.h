@@ -8,10 +8,14 @@
 
 #define SLAD_SUMMARY_FILE "summary.json"
 
+/* Most numbers of a step beside the known ones. */
+enum { SLAD_HISTORY_OTHERS = 4 };
+
 /* A step's line; NaN for what it does not have. */
 typedef struct slad_history_step {
-    double step, epoch, loss, loss_student, loss_teacher, loss_kl, learning_rate;
+    double step, epoch, loss, loss_student, loss_teacher, loss_kl, loss_feature, learning_rate;
     double rate; /* images a second */
+    double others[SLAD_HISTORY_OTHERS];
 } slad_history_step;
 
 /* An evaluation's line; NaN for a model that it does not have. */
@@ -25,7 +29,8 @@ typedef struct slad_history_evaluation {
 typedef struct slad_history {
     slad_history_step *steps;
     slad_history_evaluation *evaluations;
-    double *marks; /* steps before which a stage began, but for the first */
+    double *marks;                        /* steps before which a stage began, but for the first */
+    char others[SLAD_HISTORY_OTHERS][40]; /* keys of the steps' other numbers, "" past the last */
     size_t step_count, evaluation_count, mark_count;
     size_t step_capacity, evaluation_capacity, mark_capacity;
 } slad_history;
