@@ -1,12 +1,13 @@
 /* One joint training step, end to end and kernel by kernel.
  *
- *     step TEACHER STUDENT [--batch N] [--size N] [--steps N] [--device SPEC] [--json]
+ *     step TEACHER STUDENT [--batch N] [--size N] [--steps N] [--device SPEC] [--init FILE] [--json]
  *
  * TEACHER and STUDENT are Hugging Face folders of type dinov2 (random weights do). First whole steps are timed as
  * training runs them, without waiting in between; then each launch of one micro-batch is run alone and waited for,
  * several times, and the times are summed by kernel. Model FLOPs are 2 for each multiply-add of the linear layers and
  * of attention: forward, gradient of activations (the same again), and recomputation of scores. Processor time is shown
- * beside the clock's, for machines that are shared. */
+ * beside the clock's, for machines that are shared. --init takes tensors to start from, as slad train does.
+ * --json times whole steps only. */
 #include "cl/device.h"
 #include "graph/executor_opencl.h"
 #include "train/trainer.h"
@@ -24,10 +25,19 @@
 #define GIGA     1e9
 
 typedef struct bench_options {
-    const char *teacher, *student, *device;
+    const char *teacher, *student, *device, *init;
     unsigned batch, size, steps;
     bool json;
 } bench_options;
+
+/* What whole steps measured. */
+typedef struct bench_steps {
+    double seconds, processor_seconds; /* a step */
+    double *losses;                    /* [count], the two untimed ones first; owned */
+    size_t count;
+    uint64_t resident_before; /* bytes, before the models were opened */
+    uint64_t peak;            /* bytes, at the end of the last step */
+} bench_steps;
 
 /* The time of one kernel (or GEMM shape) over a micro-batch. */
 typedef struct bench_row {
@@ -115,8 +125,19 @@ static double forward_flops(const slad_encoder *encoder, size_t size)
     return (double)info->layers * (linear + attention) + 2 * (tokens - 1) * d * 3 * (double)(info->patch * info->patch);
 }
 
-/* Steps as training runs them: seconds and processor seconds a step, the first two left out. */
-static slad_status time_steps(slad_trainer *trainer, const bench_options *options, double *seconds, double *processor)
+/* Makes one step; notes the loss of the step before it, which is what it learns of. NULL: only waits for the last. */
+static slad_status step(slad_trainer *trainer, const slad_batch *batch, bench_steps *steps)
+{
+    slad_step_report report;
+    bool has_report = false;
+    const slad_status status = batch ? slad_trainer_step(trainer, batch, &report, &has_report)
+                                     : slad_trainer_finish(trainer, &report, &has_report);
+    if (status == SLAD_OK && has_report) steps->losses[steps->count++] = report.loss;
+    return status;
+}
+
+/* Steps as training runs them, the first two untimed. */
+static slad_status time_steps(slad_trainer *trainer, const bench_options *options, bench_steps *steps)
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
@@ -124,6 +145,7 @@ static slad_status time_steps(slad_trainer *trainer, const bench_options *option
         .capacity = options->batch, .count = options->batch, .height = options->size, .width = options->size};
     const size_t floats = (size_t)options->batch * 3 * options->size * options->size;
     double start = 0, used = 0;
+    SLAD_TRY(slad_allocate(context, &steps->losses, (size_t)options->steps + 2, sizeof(double), "losses"));
     SLAD_TRY(slad_allocate(context, &batch.pixel_values, floats, sizeof(float), "a batch"));
     SLAD_TRY(slad_allocate(context, &batch.labels, options->batch, sizeof(int32_t), "a batch"));
     SLAD_TRY(slad_allocate(context, &batch.task_weights, options->batch, sizeof(float), "a batch"));
@@ -133,17 +155,18 @@ static slad_status time_steps(slad_trainer *trainer, const bench_options *option
         batch.task_weights[i] = 1.0f;
     }
     batch.kl_weights = batch.task_weights;
-    for (unsigned step = 0; step < options->steps + 2; step++) {
-        if (step == 2) {
-            SLAD_TRY(slad_trainer_finish(trainer, NULL, NULL));
+    for (unsigned i = 0; i < options->steps + 2; i++) {
+        if (i == 2) {
+            SLAD_TRY(step(trainer, NULL, steps));
             start = slad_clock_seconds();
             used = processor_seconds();
         }
-        SLAD_TRY(slad_trainer_step(trainer, &batch, NULL, NULL));
+        SLAD_TRY(step(trainer, &batch, steps));
     }
-    SLAD_TRY(slad_trainer_finish(trainer, NULL, NULL));
-    *seconds = (slad_clock_seconds() - start) / options->steps;
-    *processor = (processor_seconds() - used) / options->steps;
+    SLAD_TRY(step(trainer, NULL, steps));
+    steps->seconds = (slad_clock_seconds() - start) / options->steps;
+    steps->processor_seconds = (processor_seconds() - used) / options->steps;
+    steps->peak = slad_peak_memory();
 cleanup:
     slad_release(batch.pixel_values);
     slad_release(batch.labels);
@@ -157,25 +180,33 @@ static int slowest_first(const void *left, const void *right)
     return a->seconds < b->seconds ? 1 : -(a->seconds > b->seconds);
 }
 
-static void print_result(const bench_options *options, const slad_trainer *trainer, bench_table *table, double seconds,
-                         double processor, double flops)
+static void print_json(const bench_options *options, const slad_trainer *trainer, const bench_steps *steps,
+                       double flops)
 {
-    const double images = options->batch / seconds;
-    qsort(table->rows, table->count, sizeof *table->rows, slowest_first);
-    if (options->json) {
-        printf("{\"device\": \"%s\", \"batch\": %u, \"size\": %u, \"seconds_per_step\": %.6g, "
-               "\"processor_seconds_per_step\": %.6g, \"images_per_s\": %.6g, \"gflops\": %.6g, "
-               "\"planned_bytes\": %llu, \"peak_resident_bytes\": %llu}\n",
-               trainer->device->info.name, options->batch, options->size, seconds, processor, images,
-               flops / seconds / GIGA, (unsigned long long)trainer->plan.device_total,
-               (unsigned long long)slad_peak_memory());
-        return;
-    }
+    printf("{\"device\": \"%s\", \"batch\": %u, \"size\": %u, \"seconds_per_step\": %.6g, "
+           "\"processor_seconds_per_step\": %.6g, \"images_per_s\": %.6g, \"gflops\": %.6g, "
+           "\"planned_bytes\": %llu, \"resident_before_bytes\": %llu, \"peak_resident_bytes\": %llu, \"losses\": [",
+           trainer->device->info.name, options->batch, options->size, steps->seconds, steps->processor_seconds,
+           options->batch / steps->seconds, flops / steps->seconds / GIGA,
+           (unsigned long long)trainer->plan.device_total, (unsigned long long)steps->resident_before,
+           (unsigned long long)steps->peak);
+    for (size_t i = 0; i < steps->count; i++) printf("%s%.9g", i == 0 ? "" : ", ", steps->losses[i]);
+    printf("]}\n");
+}
+
+static void print_text(const bench_options *options, const slad_trainer *trainer, const bench_steps *steps,
+                       double flops)
+{
     printf("%s, batch %u, %u px: %.3f s a step (%.3f s of processor time), %.2f images/s, %.0f model GFLOP/s\n",
-           trainer->device->info.name, options->batch, options->size, seconds, processor, images,
-           flops / seconds / GIGA);
+           trainer->device->info.name, options->batch, options->size, steps->seconds, steps->processor_seconds,
+           options->batch / steps->seconds, flops / steps->seconds / GIGA);
     printf("memory: %.0f MiB planned on the device, %.0f MiB peak of the process\n",
-           (double)trainer->plan.device_total / 1048576, (double)slad_peak_memory() / 1048576);
+           (double)trainer->plan.device_total / 1048576, (double)steps->peak / 1048576);
+}
+
+static void print_kernels(bench_table *table)
+{
+    qsort(table->rows, table->count, sizeof *table->rows, slowest_first);
     printf("%-34s %8s %10s %12s %9s\n", "kernel", "launches", "ms", "processor ms", "GFLOP/s");
     for (size_t i = 0; i < table->count; i++) {
         const bench_row *row = &table->rows[i];
@@ -192,20 +223,26 @@ static slad_status run(slad_context *context, const bench_options *options)
     slad_encoder *teacher = NULL, *student = NULL;
     slad_trainer *trainer = NULL;
     static bench_table table;
-    double seconds, processor;
+    bench_steps steps = {0};
     slad_train_options train = slad_train_options_default();
     const slad_device_options device_options = {.spec = options->device};
     train.batch = train.micro_batch = options->batch;
     SLAD_TRY(slad_device_open(context, &device, &device_options));
+    steps.resident_before = slad_peak_memory();
     SLAD_TRY(slad_encoder_open(context, &teacher, options->teacher));
     SLAD_TRY(slad_encoder_open(context, &student, options->student));
     SLAD_TRY(slad_trainer_create(context, &trainer, device, teacher, student, CLASSES, options->size, 1000, &train));
-    SLAD_TRY(time_steps(trainer, options, &seconds, &processor));
-    SLAD_TRY(time_kernels(trainer, &table));
+    if (options->init) SLAD_TRY(slad_trainer_load(trainer, options->init));
+    SLAD_TRY(time_steps(trainer, options, &steps));
     const double flops =
         2 * options->batch * (forward_flops(teacher, options->size) + forward_flops(student, options->size));
-    print_result(options, trainer, &table, seconds, processor, flops);
+    (options->json ? print_json : print_text)(options, trainer, &steps, flops);
+    if (!options->json) {
+        SLAD_TRY(time_kernels(trainer, &table));
+        print_kernels(&table);
+    }
 cleanup:
+    slad_release(steps.losses);
     slad_trainer_free(trainer);
     slad_encoder_free(teacher);
     slad_encoder_free(student);
@@ -228,6 +265,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
             options.json = true;
+        else if (strcmp(argv[i], "--init") == 0 && i + 1 < argc)
+            options.init = argv[++i];
         else if (strcmp(argv[i], "--batch") == 0 && i + 1 < argc)
             options.batch = (unsigned)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--size") == 0 && i + 1 < argc)
@@ -242,7 +281,8 @@ int main(int argc, char **argv)
             options.student = argv[i];
     }
     if (!options.student || options.batch == 0 || options.steps == 0) {
-        fprintf(stderr, "usage: step TEACHER STUDENT [--batch N] [--size N] [--steps N] [--device SPEC] [--json]\n");
+        fprintf(stderr, "usage: step TEACHER STUDENT [--batch N] [--size N] [--steps N] [--device SPEC] [--init FILE] "
+                        "[--json]\n");
         return SLAD_ERROR_USAGE;
     }
     if (slad_context_create(&context, &callbacks, SLAD_LOG_WARNING) != SLAD_OK) return SLAD_ERROR_OUT_OF_MEMORY;
