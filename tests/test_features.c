@@ -270,7 +270,7 @@ static float *trained_tokens(scratch *own, const char *path, const formula_varia
     check_trained_names(store, model->type);
     assert_int_equal(slad_record_create(own->context, &record, store, "a trained encoder"), SLAD_OK);
     const slad_tensor *input = slad_record_input(record, "pixels", SLAD_F32, 4, size, 0);
-    const slad_tensor *output = slad_backbone_record(record, &backbone, input, NULL, NULL);
+    const slad_tensor *output = slad_backbone_record(record, &backbone, input, NULL, NULL, NULL);
     slad_record_output(record, output, "tokens");
     if (slad_record_status(record) != SLAD_OK) fail_msg("%s", slad_context_message(own->context));
     assert_int_equal(slad_executor_create_opencl(own->context, &executor, store, device, NULL), SLAD_OK);

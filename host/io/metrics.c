@@ -154,7 +154,8 @@ slad_status slad_metrics_write_step(slad_context *context, slad_metrics *metrics
     bool added = object != NULL;
     for (size_t i = 0; added && i < sizeof fields / sizeof fields[0]; i++) {
         if (i == 1 && step->stage) added = cJSON_AddStringToObject(object, "stage", step->stage) != NULL;
-        if (added && fields[i].present) added = cJSON_AddNumberToObject(object, fields[i].key, fields[i].value) != NULL;
+        if (!added || !fields[i].present) continue;
+        added = cJSON_AddNumberToObject(object, fields[i].key, fields[i].value) != NULL;
         if (fields[i].tag) scalars[scalar_count++] = (slad_event_scalar){fields[i].tag, fields[i].value};
     }
     SLAD_FAIL_IF(!added, SLAD_ERROR_OUT_OF_MEMORY, "%s: no host memory for a line", metrics->path);

@@ -101,6 +101,7 @@ static slad_planned_adapter *append(const slad_planning *planning, size_t layer,
         .is_private = is_private,
         .model = planning->model,
         .stream = (uint32_t)layer | (site->kind << 1 | (is_private ? 1u : 0u)) << 16,
+        .mask_stream = ((uint32_t)layer << 4 | site->kind << 1 | (is_private ? 1u : 0u)) << 1 | planning->model,
         .seed = options->seed,
     };
     own_factors(adapter, planning, site);

@@ -38,9 +38,8 @@ typedef struct slad_planned_adapter {
     size_t rank;
     double scale;
     bool is_private;
-    /* Where the random numbers of its own A, and of its dropout masks, come from: no two adapters of a run share one.
-     */
-    uint32_t model, stream;
+    /* Where the random numbers of its own A come from, and those of its dropout masks: no two adapters share one. */
+    uint32_t model, stream, mask_stream;
     uint64_t seed;
     slad_factor a, b;
 } slad_planned_adapter;

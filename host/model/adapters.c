@@ -25,7 +25,7 @@ static slad_status next_place(slad_context *context, slad_adapter **place, slad_
     SLAD_FAIL_IF(list->count == SLAD_MAX_ADAPTERS, SLAD_ERROR_INTERNAL, "Layer %zu has more adapters than %d",
                  item->layer, SLAD_MAX_ADAPTERS);
     *place = &list->items[list->count++];
-    **place = (slad_adapter){.scale = item->scale, .first_row = item->first_row};
+    **place = (slad_adapter){.scale = item->scale, .first_row = item->first_row, .stream = item->mask_stream};
 cleanup:
     return status;
 }

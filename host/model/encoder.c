@@ -248,38 +248,45 @@ void slad_backbone_free(slad_backbone *backbone)
     *backbone = (slad_backbone){0};
 }
 
+/* What adapts the linear layers of a block. */
+typedef struct slad_adaptation {
+    const slad_layer_adapters *layer; /* NULL: nothing */
+    const slad_dropout *dropout;      /* NULL: none */
+} slad_adaptation;
+
 /* A linear layer with the adapters of its target, if it has any. */
 static const slad_tensor *adapted_linear(slad_record *record, const slad_tensor *x, const slad_tensor *weight,
-                                         const slad_tensor *bias, const slad_layer_adapters *adapters,
-                                         slad_target target)
+                                         const slad_tensor *bias, const slad_adaptation *adaptation, slad_target target)
 {
     slad_weight adapted = {.weight = weight};
-    if (adapters) {
-        const slad_adapter_list *list = &adapters->targets[target];
+    if (adaptation->layer) {
+        const slad_adapter_list *list = &adaptation->layer->targets[target];
         memcpy(adapted.adapters, list->items, sizeof list->items);
         adapted.adapter_count = list->count;
+        if (adaptation->dropout) adapted.dropout = *adaptation->dropout;
     }
     return slad_linear(record, x, &adapted, bias);
 }
 
 static const slad_tensor *record_block(slad_record *record, const slad_backbone *backbone, const slad_tensor *x,
-                                       const slad_block *block, const slad_layer_adapters *adapters)
+                                       const slad_block *block, const slad_adaptation *adaptation)
 {
     const slad_encoder_info *info = &backbone->encoder->info;
     const slad_tensor *y = slad_layer_norm(record, x, block->norm1_gamma, block->norm1_beta, info->epsilon);
-    y = adapted_linear(record, y, block->qkv_weight, block->qkv_bias, adapters, SLAD_TARGET_QKV);
+    y = adapted_linear(record, y, block->qkv_weight, block->qkv_bias, adaptation, SLAD_TARGET_QKV);
     y = slad_attention(record, y, info->heads);
-    y = adapted_linear(record, y, block->proj_weight, block->proj_bias, adapters, SLAD_TARGET_PROJ);
+    y = adapted_linear(record, y, block->proj_weight, block->proj_bias, adaptation, SLAD_TARGET_PROJ);
     x = slad_layer_scale(record, x, y, block->scale1);
     y = slad_layer_norm(record, x, block->norm2_gamma, block->norm2_beta, info->epsilon);
-    y = adapted_linear(record, y, block->fc1_weight, block->fc1_bias, adapters, SLAD_TARGET_FC1);
+    y = adapted_linear(record, y, block->fc1_weight, block->fc1_bias, adaptation, SLAD_TARGET_FC1);
     y = info->gated ? slad_swiglu(record, y) : slad_gelu(record, y);
-    y = adapted_linear(record, y, block->fc2_weight, block->fc2_bias, adapters, SLAD_TARGET_FC2);
+    y = adapted_linear(record, y, block->fc2_weight, block->fc2_bias, adaptation, SLAD_TARGET_FC2);
     return slad_layer_scale(record, x, y, block->scale2);
 }
 
 const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone *backbone, const slad_tensor *pixels,
-                                        const slad_layer_adapters *adapters, const slad_tensor **block_tokens)
+                                        const slad_layer_adapters *adapters, const slad_dropout *dropout,
+                                        const slad_tensor **block_tokens)
 {
     const slad_encoder_info *info = &backbone->encoder->info;
     const slad_tensor *matrix = backbone->position_matrix, *position = backbone->position;
@@ -287,7 +294,8 @@ const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone
     const slad_tensor *x = slad_patch_embedding(record, pixels, backbone->patch_weight, backbone->patch_bias,
                                                 backbone->class_token, backbone->registers, position, info->patch);
     for (size_t i = 0; i < info->layers; i++) {
-        x = record_block(record, backbone, x, &backbone->blocks[i], adapters ? &adapters[i] : NULL);
+        const slad_adaptation adaptation = {adapters ? &adapters[i] : NULL, dropout};
+        x = record_block(record, backbone, x, &backbone->blocks[i], &adaptation);
         if (block_tokens) block_tokens[i] = x;
     }
     return slad_layer_norm(record, x, backbone->norm_gamma, backbone->norm_beta, info->epsilon);

@@ -66,9 +66,10 @@ slad_status slad_backbone_create(slad_context *context, slad_backbone *backbone,
 void slad_backbone_free(slad_backbone *backbone);
 
 /* Records the forward pass: pixels [b, 3, image_size, image_size] to tokens [b, T, d] after the final LayerNorm.
- * adapters: NULL, or those of each layer. block_tokens: NULL, or [layers]
- * that receive what each block gives, [b, T, d]; who wants them after the pass must read or output them. */
+ * adapters: NULL, or those of each layer. dropout: of their inputs, or NULL. block_tokens: NULL, or [layers] that
+ * receive what each block gives, [b, T, d]; who wants them after the pass must read or output them. */
 const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone *backbone, const slad_tensor *pixels,
-                                        const slad_layer_adapters *adapters, const slad_tensor **block_tokens);
+                                        const slad_layer_adapters *adapters, const slad_dropout *dropout,
+                                        const slad_tensor **block_tokens);
 
 #endif

@@ -48,14 +48,8 @@ void slad_network_free(slad_network *network)
 }
 
 const slad_tensor *slad_network_tokens(slad_record *record, const slad_network *network, const slad_tensor *pixels,
-                                       const slad_tensor **block_tokens)
+                                       const slad_dropout *dropout, const slad_tensor **block_tokens)
 {
-    return network->present ? slad_backbone_record(record, &network->backbone, pixels, network->adapters, block_tokens)
-                            : NULL;
-}
-
-const slad_tensor *slad_network_logits(slad_record *record, const slad_network *network, const slad_tensor *pixels)
-{
-    const slad_tensor *tokens = slad_network_tokens(record, network, pixels, NULL);
-    return tokens ? slad_head_record(record, &network->head, tokens, network->backbone.prefix) : NULL;
+    if (!network->present) return NULL;
+    return slad_backbone_record(record, &network->backbone, pixels, network->adapters, dropout, block_tokens);
 }

@@ -25,11 +25,9 @@ slad_status slad_network_place_head(slad_network *network, slad_store *store, sl
                                     const char *prefix);
 void slad_network_free(slad_network *network);
 
-/* Tokens after the final LayerNorm, [b, T, d]; NULL if the network is not present. block_tokens as in
+/* Tokens after the final LayerNorm, [b, T, d]; NULL if the network is not present. dropout and block_tokens as in
  * slad_backbone_record. */
 const slad_tensor *slad_network_tokens(slad_record *record, const slad_network *network, const slad_tensor *pixels,
-                                       const slad_tensor **block_tokens);
-/* Logits [b, classes]. */
-const slad_tensor *slad_network_logits(slad_record *record, const slad_network *network, const slad_tensor *pixels);
+                                       const slad_dropout *dropout, const slad_tensor **block_tokens);
 
 #endif

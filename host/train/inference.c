@@ -34,7 +34,7 @@ static slad_status record_pass(slad_inference *inference)
     SLAD_TRY(slad_allocate(context, &block_tokens, inference->layers, sizeof(slad_tensor *), "the outputs of blocks"));
     SLAD_TRY(slad_record_create(context, &inference->record, inference->store, "a forward pass"));
     inference->pixels = slad_record_input(inference->record, "pixels", SLAD_F32, 4, size, 0);
-    inference->tokens = slad_network_tokens(inference->record, network, inference->pixels, block_tokens);
+    inference->tokens = slad_network_tokens(inference->record, network, inference->pixels, NULL, block_tokens);
     if (inference->wanted & SLAD_WANT_LOGITS) {
         inference->logits =
             slad_head_record(inference->record, &network->head, inference->tokens, network->backbone.prefix);

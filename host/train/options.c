@@ -140,16 +140,6 @@ cleanup:
     return status;
 }
 
-/* What the options can name, but this version does not do. */
-static slad_status refuse_unfinished(slad_context *context, const slad_train_options *options)
-{
-    slad_status status = SLAD_OK;
-    SLAD_FAIL_IF(options->lora_dropout > 0, SLAD_ERROR_USAGE,
-                 "--lora-dropout is not available in this version of slad");
-cleanup:
-    return status;
-}
-
 slad_status slad_train_options_check(slad_context *context, const slad_train_options *options)
 {
     slad_status status = SLAD_OK;
@@ -194,7 +184,6 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
     SLAD_TRY(check_adaptation(context, options));
     SLAD_TRY(check_sharing(context, options));
     SLAD_TRY(check_teacher(context, options));
-    SLAD_TRY(refuse_unfinished(context, options));
 cleanup:
     return status;
 }

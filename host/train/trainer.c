@@ -47,6 +47,7 @@ void slad_trainer_free(slad_trainer *trainer)
         slad_release(trainer->flights[i].task_weights);
         slad_release(trainer->flights[i].kl_weights);
     }
+    slad_release(trainer->samples);
     slad_release(trainer);
 }
 
@@ -127,10 +128,12 @@ cleanup:
 static slad_status place_state(slad_trainer *trainer)
 {
     slad_status status = SLAD_OK;
-    const size_t values = SLAD_STEP_VALUES, sums = SLAD_ACCUMULATORS, report = SLAD_REPORT;
+    const size_t values = SLAD_STEP_VALUES, sums = SLAD_ACCUMULATORS, report = SLAD_REPORT, key = 4;
     SLAD_TRY(slad_store_state(trainer->store, &trainer->step_values, "step_values", SLAD_F32, 1, &values));
     SLAD_TRY(slad_store_state(trainer->store, &trainer->accumulators, "accumulators", SLAD_F32, 1, &sums));
     SLAD_TRY(slad_store_state(trainer->store, &trainer->report, "report", SLAD_F32, 1, &report));
+    if (trainer->options.lora_dropout > 0)
+        SLAD_TRY(slad_store_state(trainer->store, &trainer->mask_key, "mask_key", SLAD_I32, 1, &key));
 cleanup:
     return status;
 }
@@ -140,17 +143,26 @@ static const slad_tensor *record_logits(slad_record *record, const slad_network 
     return tokens ? slad_head_record(record, &network->head, tokens, network->backbone.prefix) : NULL;
 }
 
+/* Tokens of a network. Its adapters see masked inputs (dropout) only where they are trained. */
+static const slad_tensor *record_tokens(slad_trainer *trainer, slad_pass *pass, slad_role role)
+{
+    const slad_dropout dropout = {trainer->options.lora_dropout, trainer->mask_key, pass->samples};
+    const bool masked = pass->samples && role.adapt == SLAD_ADAPT_LORA;
+    return slad_network_tokens(pass->record, role.network, pass->pixels, masked ? &dropout : NULL, NULL);
+}
+
 /* Records what both passes share. */
-static slad_status record_forward(slad_trainer *trainer, slad_pass *pass, const char *name)
+static slad_status record_forward(slad_trainer *trainer, slad_pass *pass, const char *name, bool training)
 {
     slad_status status = SLAD_OK;
     const size_t size[4] = {trainer->choice.micro_batch, 3, trainer->image_size, trainer->image_size};
     SLAD_TRY(slad_record_create(trainer->context, &pass->record, trainer->store, name));
     pass->pixels = slad_record_input(pass->record, "pixels", SLAD_F32, 4, size, 0);
+    if (training && trainer->mask_key) pass->samples = slad_record_input(pass->record, "samples", SLAD_I32, 1, size, 0);
     /* The teacher last: gradients are made in the reverse order, so that it writes to shared adapters first. */
-    pass->student_tokens = slad_network_tokens(pass->record, &trainer->student, pass->pixels, NULL);
+    pass->student_tokens = record_tokens(trainer, pass, student_of(trainer));
     pass->student_logits = record_logits(pass->record, &trainer->student, pass->student_tokens);
-    pass->teacher_tokens = slad_network_tokens(pass->record, &trainer->teacher, pass->pixels, NULL);
+    pass->teacher_tokens = record_tokens(trainer, pass, teacher_of(trainer));
     pass->teacher_logits = record_logits(pass->record, &trainer->teacher, pass->teacher_tokens);
     SLAD_TRY(slad_record_status(pass->record));
 cleanup:
@@ -164,7 +176,7 @@ static slad_status record_training(slad_trainer *trainer)
     const slad_train_options *options = &trainer->options;
     const size_t rows = trainer->choice.micro_batch;
     const slad_distillation losses = slad_losses_of(options);
-    SLAD_TRY(record_forward(trainer, pass, "the training step"));
+    SLAD_TRY(record_forward(trainer, pass, "the training step", true));
     pass->labels = slad_record_input(pass->record, "labels", SLAD_I32, 1, &rows, (uint32_t)trainer->classes);
     pass->task_weights = slad_record_input(pass->record, "task_weights", SLAD_F32, 1, &rows, 0);
     pass->kl_weights = slad_record_input(pass->record, "kl_weights", SLAD_F32, 1, &rows, 0);
@@ -188,7 +200,7 @@ static slad_status record_evaluation(slad_trainer *trainer)
 {
     slad_status status = SLAD_OK;
     slad_pass *pass = &trainer->evaluation;
-    SLAD_TRY(record_forward(trainer, pass, "evaluation"));
+    SLAD_TRY(record_forward(trainer, pass, "evaluation", false));
     slad_record_output(pass->record, pass->student_logits, "student_logits");
     slad_record_output(pass->record, pass->teacher_logits, "teacher_logits");
     SLAD_TRY(slad_record_status(pass->record));
@@ -243,6 +255,9 @@ static slad_status allocate_flights(slad_trainer *trainer)
         SLAD_TRY(slad_allocate(context, &flight->task_weights, rows, sizeof(float), "a padded batch"));
         SLAD_TRY(slad_allocate(context, &flight->kl_weights, rows, sizeof(float), "a padded batch"));
     }
+    SLAD_TRY(slad_allocate(context, &trainer->samples, trainer->options.batch + rows, sizeof *trainer->samples,
+                           "places in a batch"));
+    for (size_t i = 0; i < trainer->options.batch + rows; i++) trainer->samples[i] = (int32_t)i;
 cleanup:
     return status;
 }

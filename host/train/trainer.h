@@ -12,6 +12,7 @@ typedef struct slad_pass {
     slad_record *record;
     const slad_tensor *pixels, *labels, *task_weights, *kl_weights; /* the last three in training only */
     const slad_tensor *labels_2, *mix;                              /* where images are mixed, else NULL */
+    const slad_tensor *samples;                                     /* with LoRA dropout, else NULL */
     const slad_tensor *student_tokens, *teacher_tokens;             /* after the final LayerNorm */
     const slad_tensor *student_logits, *teacher_logits;
 } slad_pass;
@@ -23,6 +24,7 @@ typedef struct slad_flight {
     float report[SLAD_REPORT];
     float *pixels; /* a last micro-batch that the caller's batch does not cover, [micro_batch, 3, H, W] */
     int32_t *labels, *labels_2;
+    int32_t mask_key[4]; /* of dropout: seed and step of which the masks are functions */
     float *task_weights, *kl_weights, *mix;
     slad_ticket ticket;
     uint64_t step;
@@ -55,6 +57,8 @@ struct slad_trainer {
     const slad_tensor *projection; /* of --feature-loss, else NULL */
     slad_record *exchange;         /* NULL: no averages */
     const slad_tensor *step_values, *accumulators, *report;
+    const slad_tensor *mask_key; /* NULL: no dropout */
+    int32_t *samples;            /* 0, 1, ...: places in the batch, for more than any micro-batch covers */
     slad_memory_plan plan;
     slad_flight flights[2];
     bool half_made; /* a step could not be enqueued to its end: gradients hold a part of it */

@@ -79,6 +79,9 @@ static void set_step_values(const slad_trainer *trainer, slad_flight *flight, co
     values[SLAD_STEP_RATES + SLAD_GROUP_ADAPTERS_B] = (float)(factor * options->learning_rate * options->lora_plus);
     values[SLAD_STEP_RATES + SLAD_GROUP_HEADS] = (float)(factor * options->head_learning_rate);
     flight->step = trainer->step;
+    const uint32_t key[4] = {(uint32_t)options->seed, (uint32_t)(options->seed >> 32), (uint32_t)trainer->step,
+                             (uint32_t)(trainer->step >> 32)};
+    memcpy(flight->mask_key, key, sizeof key);
     const bool beyond_heads = options->student_adapt > SLAD_ADAPT_PROBE || options->teacher_adapt == SLAD_ADAPT_LORA ||
                               options->teacher_adapt == SLAD_ADAPT_ALL;
     flight->learning_rate = factor * (beyond_heads ? options->learning_rate : options->head_learning_rate);
@@ -117,7 +120,7 @@ static slad_rows rows_of(const slad_trainer *trainer, slad_flight *flight, const
                        flight->kl_weights, flight->labels_2, flight->mix};
 }
 
-static slad_status enqueue_micro_batch(slad_trainer *trainer, slad_flight *flight, slad_rows rows)
+static slad_status enqueue_micro_batch(slad_trainer *trainer, slad_flight *flight, slad_rows rows, size_t first)
 {
     slad_executor *executor = trainer->executor;
     const slad_pass *pass = &trainer->training;
@@ -131,6 +134,8 @@ static slad_status enqueue_micro_batch(slad_trainer *trainer, slad_flight *fligh
         SLAD_TRY(slad_executor_upload(executor, pass->record, pass->labels_2, rows.labels_2, ticket));
         SLAD_TRY(slad_executor_upload(executor, pass->record, pass->mix, rows.mix, ticket));
     }
+    if (pass->samples)
+        SLAD_TRY(slad_executor_upload(executor, pass->record, pass->samples, trainer->samples + first, ticket));
     SLAD_TRY(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH));
 cleanup:
     return status;
@@ -143,8 +148,10 @@ static slad_status enqueue_step(slad_trainer *trainer, slad_flight *flight, cons
     slad_status status = SLAD_OK;
     set_step_values(trainer, flight, batch);
     SLAD_TRY(slad_executor_upload(executor, record, trainer->step_values, flight->step_values, &flight->ticket));
+    if (trainer->mask_key)
+        SLAD_TRY(slad_executor_upload(executor, record, trainer->mask_key, flight->mask_key, &flight->ticket));
     for (size_t first = 0; first < batch->count; first += trainer->choice.micro_batch)
-        SLAD_TRY(enqueue_micro_batch(trainer, flight, rows_of(trainer, flight, batch, first)));
+        SLAD_TRY(enqueue_micro_batch(trainer, flight, rows_of(trainer, flight, batch, first), first));
     SLAD_TRY(slad_executor_run(executor, record, SLAD_PHASE_STEP));
     SLAD_TRY(slad_executor_download(executor, record, trainer->report, flight->report, &flight->ticket));
     flight->under_way = true;
