@@ -9,7 +9,6 @@
 #define ACCUMULATORS    8
 #define REPORT_NORM     8
 #define REPORT_SKIPPED  9
-#define REPORT          16
 /* As in host/ops/optimizer.c: what the finish tells to the update, and words of the table, one for 16 elements. */
 #define CONTROL_FACTOR  0
 #define CONTROL_GO      1
@@ -70,7 +69,6 @@ __kernel void optimizer_finish(__global float *restrict control, const uint cont
         report[i] = accumulators[i];
         accumulators[i] = 0.0f;
     }
-    for (uint i = ACCUMULATORS; i < REPORT; i++) report[i] = 0.0f;
     report[REPORT_NORM] = norm;
     report[REPORT_SKIPPED] = finite ? 0.0f : 1.0f;
 }

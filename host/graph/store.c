@@ -13,6 +13,8 @@ struct slad_store {
     size_t source_count, source_capacity;
     slad_trained *trained;
     size_t trained_count, trained_capacity;
+    void **adopted;
+    size_t adopted_count, adopted_capacity;
     slad_slab *open; /* the trained slab that still takes tensors */
     bool keeps_averages;
 };
@@ -34,6 +36,8 @@ void slad_store_free(slad_store *store)
         slad_release(store->tensors[i]->name);
         slad_release(store->tensors[i]);
     }
+    for (size_t i = 0; i < store->adopted_count; i++) slad_release(store->adopted[i]);
+    slad_release(store->adopted);
     slad_release(store->slabs);
     slad_release(store->tensors);
     slad_release(store->sources);
@@ -200,6 +204,18 @@ slad_status slad_store_view(slad_store *store, const slad_tensor **view, const s
     for (unsigned i = 0; i < rank; i++) made->stride[i] = stride[i];
     *view = made;
 cleanup:
+    return status;
+}
+
+slad_status slad_store_adopt(slad_store *store, void *memory)
+{
+    if (!memory) return SLAD_OK;
+    const slad_status status = slad_grow(store->context, &store->adopted, &store->adopted_capacity,
+                                         store->adopted_count + 1, sizeof(void *), "memory of the store");
+    if (status == SLAD_OK)
+        store->adopted[store->adopted_count++] = memory;
+    else
+        slad_release(memory);
     return status;
 }
 

@@ -44,6 +44,10 @@ slad_status slad_store_state(slad_store *store, const slad_tensor **tensor, cons
 slad_status slad_store_view(slad_store *store, const slad_tensor **view, const slad_tensor *tensor, size_t offset,
                             unsigned rank, const size_t *size, const size_t *stride);
 
+/* Hands memory of slad_allocate to the store, which releases it when it is freed, also after an error: what a fill's
+ * user or an operation's parameters point to. NULL is passed over. */
+slad_status slad_store_adopt(slad_store *store, void *memory);
+
 size_t slad_store_trained_count(const slad_store *store);
 const slad_trained *slad_store_trained_at(const slad_store *store, size_t index);
 /* NULL if there is none of that name. */

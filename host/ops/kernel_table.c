@@ -12,6 +12,7 @@ static const slad_kernel_list lists[] = {
     {slad_distillation_loss_kernels, &slad_distillation_loss_kernel_count},
     {slad_feature_loss_kernels, &slad_feature_loss_kernel_count},
     {slad_gelu_kernels, &slad_gelu_kernel_count},
+    {slad_gradient_conflict_kernels, &slad_gradient_conflict_kernel_count},
     {slad_layer_norm_kernels, &slad_layer_norm_kernel_count},
     {slad_layer_scale_kernels, &slad_layer_scale_kernel_count},
     {slad_linear_kernels, &slad_linear_kernel_count},

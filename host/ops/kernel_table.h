@@ -14,6 +14,8 @@ extern const slad_kernel_row slad_feature_loss_kernels[];
 extern const size_t slad_feature_loss_kernel_count;
 extern const slad_kernel_row slad_gelu_kernels[];
 extern const size_t slad_gelu_kernel_count;
+extern const slad_kernel_row slad_gradient_conflict_kernels[];
+extern const size_t slad_gradient_conflict_kernel_count;
 extern const slad_kernel_row slad_layer_norm_kernels[];
 extern const size_t slad_layer_norm_kernel_count;
 extern const slad_kernel_row slad_layer_scale_kernels[];

@@ -99,11 +99,38 @@ const slad_tensor *slad_feature_loss(slad_record *record, const slad_tensor *pro
                                      const slad_tensor *kl_weights, const slad_tensor *step_values,
                                      const slad_tensor *accumulators, const slad_feature_distillation *parameters);
 
+/* Whether the student's gradient of shared tensors works with or against the teacher's own (method.md section 4.5): the
+ * cosine between both and their norms, of the whole step, in the report. To be recorded so:
+ *     slad_gradient_conflict_place(context, &conflict, store, shared, count);   when all that is trained is placed
+ *     slad_gradient_conflict_student_begins(record, conflict);
+ *     ... the student's forward pass ...
+ *     slad_gradient_conflict_student_ends(record, conflict);
+ *     ... the teacher's forward pass, losses ...
+ *     slad_record_differentiate(record);
+ *     slad_gradient_conflict_report(record, conflict, report);
+ *     slad_optimizer(record, ...);
+ * The marks do nothing in the forward pass. Walked backwards, the one at the student's end subtracts the gradient G
+ * that has been gathered so far from S, the one at its begin adds G, so that S becomes the student's part of G, over
+ * all micro-batches. What is between the marks must be the student's alone. */
+typedef struct slad_gradient_conflict slad_gradient_conflict;
+
+/* shared: the student's views of the teacher's trained tensors, one to three sizes, unit stride in the last. Adds a
+ * state tensor as large as each trained slab that they lie in. The conflict is owned by the store; nothing may be
+ * trained that is placed later. Errors: SLAD_ERROR_INTERNAL, SLAD_ERROR_OUT_OF_MEMORY. */
+slad_status slad_gradient_conflict_place(slad_context *context, const slad_gradient_conflict **conflict,
+                                         slad_store *store, const slad_tensor *const *shared, size_t count);
+void slad_gradient_conflict_student_begins(slad_record *record, const slad_gradient_conflict *conflict);
+void slad_gradient_conflict_student_ends(slad_record *record, const slad_gradient_conflict *conflict);
+/* Phase SLAD_PHASE_STEP: writes the SLAD_REPORT_SHARED_ entries of the report and clears S. */
+slad_status slad_gradient_conflict_report(slad_record *record, const slad_gradient_conflict *conflict,
+                                          const slad_tensor *report);
+
 /* The end of a step, phase SLAD_PHASE_STEP: the global norm of all gradients (each trained entry once); clipping to
  * max_norm as torch.nn.utils.clip_grad_norm_ does (factor max_norm / (norm + 1e-6), at most 1; 0: off); AdamW on every
  * trained slab (method.md section 9) with rates, bias corrections and decay of the step values; gradients cleared.
  * If the norm is not finite no value, moment or accumulator moves on: values stay as they were, gradients are cleared.
- * Then `report` [SLAD_REPORT] receives the accumulators, the norm and a flag, and the accumulators are cleared. */
+ * Then `report` [SLAD_REPORT] receives the accumulators, the norm and a flag, and the accumulators are cleared; its
+ * other entries stay. */
 slad_status slad_optimizer(slad_record *record, const slad_tensor *step_values, const slad_tensor *accumulators,
                            const slad_tensor *report, double max_norm);
 

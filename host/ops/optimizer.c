@@ -107,8 +107,10 @@ static slad_status reference_finish(slad_host *host, const slad_node *node)
     const bool finite = isfinite(norm);
     control[CONTROL_FACTOR] = finite ? (float)slad_reference_clip_factor((double)norm, parameters->max_norm) : 1;
     control[CONTROL_GO] = finite ? 1 : 0;
-    for (size_t i = 0; i < SLAD_REPORT; i++) report[i] = i < SLAD_ACCUMULATORS ? accumulators[i] : 0;
-    for (size_t i = 0; i < SLAD_ACCUMULATORS; i++) accumulators[i] = 0;
+    for (size_t i = 0; i < SLAD_ACCUMULATORS; i++) {
+        report[i] = accumulators[i];
+        accumulators[i] = 0;
+    }
     report[SLAD_REPORT_NORM] = norm;
     report[SLAD_REPORT_SKIPPED] = finite ? 0 : 1;
     return SLAD_OK;

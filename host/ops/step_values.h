@@ -36,6 +36,10 @@ enum {
 enum {
     SLAD_REPORT_NORM = 8,    /* global gradient norm before clipping */
     SLAD_REPORT_SKIPPED = 9, /* 1 if the norm was not finite and the update was skipped */
+    /* Of slad_gradient_conflict_report, over what teacher and student share, before clipping; 0 without it. */
+    SLAD_REPORT_SHARED_TEACHER_NORM = 10, /* norm of the teacher's own gradient */
+    SLAD_REPORT_SHARED_STUDENT_NORM = 11, /* norm of what the student adds to it */
+    SLAD_REPORT_SHARED_COSINE = 12,       /* of both; 0 where one of them is 0 or not finite */
     SLAD_REPORT = 16
 };
 
