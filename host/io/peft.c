@@ -24,17 +24,24 @@ typedef struct peft_list {
     size_t count;
 } peft_list;
 
-/* Adds scale B A of the pair's rows from_row .. from_row + rows - 1. */
+/* Adds scale B A of the pair's rows from_row .. from_row + rows - 1. A stretch of columns at a time, so that memory is
+ * walked along its rows; each sum is over the rank in order. */
 static void add_rows(float *weight, const slad_peft_pair *pair, size_t from_row, size_t rows)
 {
+    enum { STRETCH = 512 };
     const size_t rank = pair->rank, inputs = pair->inputs;
+    double sums[STRETCH];
     for (size_t out = 0; out < rows; out++)
-        for (size_t in = 0; in < inputs; in++) {
-            const float *b = pair->b + (from_row + out) * rank;
-            float *value = &weight[out * inputs + in];
-            double sum = 0;
-            for (size_t r = 0; r < rank; r++) sum += (double)b[r] * (double)pair->a[r * inputs + in];
-            *value = (float)((double)*value + pair->scale * sum);
+        for (size_t first = 0; first < inputs; first += STRETCH) {
+            const size_t count = inputs - first < STRETCH ? inputs - first : STRETCH;
+            float *values = weight + out * inputs + first;
+            memset(sums, 0, count * sizeof *sums);
+            for (size_t r = 0; r < rank; r++) {
+                const double b = (double)pair->b[(from_row + out) * rank + r];
+                const float *a = pair->a + r * inputs + first;
+                for (size_t k = 0; k < count; k++) sums[k] += b * (double)a[k];
+            }
+            for (size_t k = 0; k < count; k++) values[k] = (float)((double)values[k] + pair->scale * sums[k]);
         }
 }
 

@@ -8,7 +8,8 @@
  * both names, and target_modules lists both: of each pair PEFT finds the one that exists and passes over the other.
  * Measured: such a folder gives the same logits with peft 0.17 on transformers 4.57 and with peft 0.21 on
  * transformers 5.23; a folder with either name alone is refused, or read as if nothing had been trained, by the other
- * version. */
+ * version. One thing peft 0.17 cannot read, even where it wrote it itself: adapters of weights_in and weights_out, the
+ * gated layers before transformers 5, since it takes every "weight" of a key for its end. */
 #ifndef SLAD_IO_PEFT_H
 #define SLAD_IO_PEFT_H
 
