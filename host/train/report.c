@@ -13,11 +13,13 @@
 static cJSON *measure_cka(slad_context *context, slad_device *device, const slad_run_record *record)
 {
     slad_eval_result result = {0};
-    const slad_eval_options options = {.model = record->folder,
-                                       .data = record->config.data,
-                                       .batch = record->config.train.batch,
-                                       .workers = record->config.train.workers,
-                                       .image_size = (uint32_t)record->config.image_size};
+    const double fits = slad_run_record_number(record, NULL, "micro_batch"); /* on the device, in training */
+    const slad_eval_options options = {
+        .model = record->folder,
+        .data = record->config.data,
+        .batch = fits >= 1 && fits <= record->config.train.batch ? (uint32_t)fits : record->config.train.batch,
+        .workers = record->config.train.workers,
+        .image_size = (uint32_t)record->config.image_size};
     cJSON *cka = NULL;
     slad_log(context, SLAD_LOG_INFO, "Measuring the similarity of teacher and student, before and after training");
     const slad_status status = slad_run_eval(context, device, &result, &options);
