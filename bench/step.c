@@ -120,9 +120,10 @@ static double forward_flops(const slad_encoder *encoder, size_t size)
 {
     const slad_encoder_info *info = slad_encoder_get_info(encoder);
     const size_t side = size / info->patch;
-    const double d = (double)info->width, tokens = (double)(1 + side * side);
-    const double linear = 2 * tokens * d * (4 * d + 2 * (double)info->mlp_width), attention = 4 * tokens * tokens * d;
-    return (double)info->layers * (linear + attention) + 2 * (tokens - 1) * d * 3 * (double)(info->patch * info->patch);
+    const double d = (double)info->width, patches = (double)(side * side);
+    const double tokens = 1 + (double)info->registers + patches, mlp = (info->gated ? 3 : 2) * (double)info->mlp_width;
+    const double linear = 2 * tokens * d * (4 * d + mlp), attention = 4 * tokens * tokens * d;
+    return (double)info->layers * (linear + attention) + 2 * patches * d * 3 * (double)(info->patch * info->patch);
 }
 
 /* Makes one step; notes the loss of the step before it, which is what it learns of. NULL: only waits for the last. */

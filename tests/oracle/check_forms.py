@@ -5,10 +5,12 @@ them by transformers and peft.
     python3 tests/oracle/check_forms.py build/slad DIR [--hub CHECKOUT]
 
 Makes tiny models of random weights in DIR (types dinov2, dinov2_with_registers and vit of transformers, plain and
-gated; files of timm; with --hub, which names a checkout of facebookresearch/dinov2, files of its model), and for each:
-features of `slad features` at the grid of the position table and at another against the owner's own; `slad train` for
-two steps, with `slad eval --predictions`, against RUN/student in transformers and RUN/student-adapter in peft. Prints
-the largest differences; ends with 1 if one exceeds 1e-4. Needs torch, safetensors, transformers, peft and timm.
+gated; files of timm; with --hub, which names a checkout of facebookresearch/dinov2, files of its model), and compares for
+each, at the grid of its position table and at another:
+features of `slad features` with the owner's own; after `slad train` for two steps (shared adapters on qkv, on all layers,
+all weights) the logits of `slad eval --predictions` with those of RUN/student in transformers, of its ONNX file in
+onnxruntime, and of the adapters in peft. Prints the largest differences; ends with 1 if one exceeds 1e-4. Needs torch,
+safetensors, transformers, peft, timm and onnxruntime.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import pathlib
 import subprocess
 import sys
 
+import onnxruntime
 import timm
 import torch
 import transformers
@@ -125,16 +128,20 @@ def logits_of(model, pixels):
         return model.eval()(pixel_values=pixels, **options).logits
 
 
-def check_student(program, folder, path, patch):
+METHODS = {"slad": [], "slad-all": ["--lora-targets", "all"], "finetune": ["--method", "finetune"]}
+
+
+def check_student(program, folder, path, method):
     """At the grid of the table, where all owners agree, and at another, trained with the rule of transformers."""
     worst, adapter = 0.0, 0.0
     for grid in (GRID, OTHER):
-        data, run = folder / f"data{grid}", folder / f"run{grid}"
+        data, run = folder / f"data{grid}", folder / f"{method}{grid}"
         student = run / "student"
         rule = "auto" if grid == GRID else "antialias" if "reg" in folder.name else "transformers"
-        head = "cls" if "vit" in folder.name else "cls-mean"
-        slad(program, "train", "--teacher", path, "--student", path, "--data", data, "--out", run, "--steps", 2,
-             "--batch", 4, "--lr", 0.02, "--head", head, "--pos-embed", rule, "--overwrite")
+        teacher = [] if method == "finetune" else ["--teacher", path]
+        slad(program, "train", *teacher, "--student", path, "--data", data, "--out", run, "--steps", 2, "--batch", 4,
+             "--lr", 0.02, "--head", "cls" if "vit" in folder.name else "cls-mean", "--pos-embed", rule, "--overwrite",
+             *METHODS[method])
         predictions = run / "predictions.safetensors"
         slad(program, "eval", run, "--data", data, "--predictions", predictions)
         pixels = load_file(data / "val.safetensors")["pixel_values"]
@@ -146,7 +153,11 @@ def check_student(program, folder, path, patch):
         assert config.get("slad_pos_embed") == (own_rule if rule == "auto" else None), config
         assert type(model).__name__ == config["architectures"][0]
         worst = max(worst, float((logits_of(model, pixels) - stored["student_logits"]).abs().max()))
-        if path.is_dir():
+        slad(program, "export", run, "--what", "onnx", "--out", run / "export")
+        session = onnxruntime.InferenceSession(run / "export" / "onnx" / "model.onnx")
+        logits = torch.from_numpy(session.run(["logits"], {"pixel_values": pixels.numpy()})[0])
+        worst = max(worst, float((logits - stored["student_logits"]).abs().max()))
+        if path.is_dir() and method != "finetune":
             adapter = max(adapter, check_adapters(path, run, pixels, stored))
     return worst, adapter
 
@@ -189,10 +200,14 @@ def main():
         folder = arguments.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         path, patch, features = make(folder / "model")
-        measured = [check_features(arguments.program, folder, path, patch, features)]
-        measured += check_student(arguments.program, folder, path, patch)
-        failed = failed or max(measured) > LIMIT
-        print(f"{name:18} features {measured[0]:.2e}, student {measured[1]:.2e}, adapters {measured[2]:.2e}")
+        worst = check_features(arguments.program, folder, path, patch, features)
+        print(f"{name:18} features {worst:.2e}", end="", flush=True)
+        for method in METHODS:
+            student, adapters = check_student(arguments.program, folder, path, method)
+            print(f"; {method}: student {student:.2e}, adapters {adapters:.2e}", end="", flush=True)
+            worst = max(worst, student, adapters)
+        print()
+        failed = failed or worst > LIMIT
     sys.exit(1 if failed else 0)
 
 
