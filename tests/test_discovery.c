@@ -219,6 +219,12 @@ static void test_bad_platforms(void **state)
     assert_int_equal(list.devices[0].platform_index, 2);
     assert_string_equal(list.devices[0].platform, "Good");
     assert_true(list.devices[0].usable);
+    assert_string_equal(list.platforms[0].name, "Empty");
+    assert_non_null(strstr(list.platforms[0].reason, "offers none"));
+    assert_string_equal(list.platforms[1].name, "Broken");
+    assert_non_null(strstr(list.platforms[1].reason, "CL_OUT_OF_RESOURCES"));
+    assert_int_equal(list.platforms[2].devices, 1);
+    assert_string_equal(list.platforms[2].reason, "");
     slad_device_list_free(&list);
     assert_non_null(strstr(fixture.log, "\"Broken\" failed"));
     platform_count = 2;
@@ -312,6 +318,28 @@ static void test_selection(void **state)
     expect_none(NULL, "accelerators must be named");
 }
 
+/* A device that would have been chosen is never passed over in silence, and no other is worth a word. */
+static void test_passed_over(void **state)
+{
+    (void)state;
+    platform_count = 1;
+    platforms[0] = (fake_platform){
+        .name = "P",
+        .devices = {plain_cpu, make("Big GPU", CL_DEVICE_TYPE_GPU, 64), make("Board", CL_DEVICE_TYPE_ACCELERATOR, 99)},
+        .count = 3};
+    platforms[0].devices[2].little_endian = CL_FALSE;
+    expect_chosen(NULL, "Big GPU");
+    assert_null(strstr(fixture.log, "would come first"));
+    platforms[0].devices[1].little_endian = CL_FALSE;
+    expect_chosen("0:0", "Some CPU");
+    assert_null(strstr(fixture.log, "would come first"));
+    expect_chosen(NULL, "Some CPU");
+    const char *said = strstr(fixture.log, "device 0:1, Big GPU, would come first but cannot be used: ");
+    assert_non_null(said);
+    assert_non_null(strstr(said, "little-endian"));
+    assert_non_null(strstr(said, "Using Some CPU instead"));
+}
+
 static void test_capabilities(void **state)
 {
     (void)state;
@@ -353,6 +381,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failing_queries, start, end),
         cmocka_unit_test_setup_teardown(test_unusable, start, end),
         cmocka_unit_test_setup_teardown(test_selection, start, end),
+        cmocka_unit_test_setup_teardown(test_passed_over, start, end),
         cmocka_unit_test_setup_teardown(test_capabilities, start, end),
         cmocka_unit_test_setup_teardown(test_faults, start, end),
     };

@@ -2,6 +2,7 @@
 #include "scratch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -347,10 +348,59 @@ static void cache_follows_the_environment(void **state)
     slad_release(path);
     unsetenv("XDG_CACHE_HOME");
     unsetenv("HOME");
-    setenv("TMPDIR", "/scratch", 1);
+    setenv("TMPDIR", "/nowhere", 1);
+    assert_int_equal(slad_cache_directory_default(own->context, &path), SLAD_ERROR_WRITE);
+    assert_null(path);
+    assert_message(own, "/nowhere/slad-");
+    unsetenv("TMPDIR");
+}
+
+/* Kernels are code: they are not taken from where others may put them. */
+static void cache_in_a_shared_folder_is_the_users_own(void **state)
+{
+    scratch *own = *state;
+    char *path = NULL, *again = NULL;
+    struct stat information;
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("HOME");
+    setenv("TMPDIR", own->folder, 1);
     assert_int_equal(slad_cache_directory_default(own->context, &path), SLAD_OK);
-    assert_true(strncmp(path, "/scratch/slad-", 14) == 0);
+    assert_true(strncmp(path, own->folder, strlen(own->folder)) == 0 && strstr(path, "/slad-"));
+    assert_int_equal(stat(path, &information), 0);
+    assert_int_equal(information.st_mode & 0777, 0700);
+    assert_int_equal(slad_cache_directory_default(own->context, &again), SLAD_OK);
+    assert_string_equal(again, path);
+    slad_release(again);
+    assert_int_equal(chmod(path, 0720), 0);
+    assert_int_equal(slad_cache_directory_default(own->context, &again), SLAD_ERROR_WRITE);
+    assert_message(own, "other users may write");
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(symlink(own->folder, path), 0);
+    assert_int_equal(slad_cache_directory_default(own->context, &again), SLAD_ERROR_WRITE);
+    assert_message(own, "not a folder of this user");
+    assert_null(again);
     slad_release(path);
+    unsetenv("TMPDIR");
+}
+
+/* Only what a writer left, and only when it is old enough. */
+static void leftovers_are_cleared(void **state)
+{
+    scratch *own = *state;
+    static const char *const kept[] = {"notes.tmp", "a.bin", "a.1-.tmp", "a.-2.tmp", ".1-2.tmp", "a.1-2.tmp2"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) put(scratch_path(own, kept[i]), "x");
+    put(scratch_path(own, "a.bin.123-0.tmp"), "x");
+    put(scratch_path(own, "b.4-999.tmp"), "x");
+    const struct timespec long_ago[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    assert_int_equal(utimensat(AT_FDCWD, scratch_path(own, "b.4-999.tmp"), long_ago, 0), 0);
+    const size_t others = sizeof kept / sizeof *kept;
+    assert_int_equal(slad_directory_clear_leftovers(own->context, own->folder, 3600), SLAD_OK);
+    assert_int_equal(slad_path_look(scratch_path(own, "b.4-999.tmp")), SLAD_PATH_MISSING);
+    assert_int_equal(entries(own), others + 1);
+    assert_int_equal(slad_directory_clear_leftovers(own->context, own->folder, 0), SLAD_OK);
+    assert_int_equal(entries(own), others);
+    for (size_t i = 0; i < others; i++) assert_int_equal(slad_path_look(scratch_path(own, kept[i])), SLAD_PATH_FILE);
+    assert_int_equal(slad_directory_clear_leftovers(own->context, scratch_path(own, "none"), 0), SLAD_OK);
 }
 
 /* With each allocation made to fail in turn, nothing is left behind and the old file stays. */
@@ -395,6 +445,8 @@ int main(void)
         WITH_SCRATCH(paths_are_joined_and_looked_at),
         WITH_SCRATCH(no_memory_leaves_the_old_file),
         WITH_SCRATCH(cache_follows_the_environment),
+        WITH_SCRATCH(cache_in_a_shared_folder_is_the_users_own),
+        WITH_SCRATCH(leftovers_are_cleared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static int compare_entries(const void *left, const void *right)
@@ -106,16 +107,79 @@ cleanup:
     return status;
 }
 
+/* Whether a name is FILE.PROCESS-N.tmp, as a writer names what it has not finished. */
+static bool is_leftover(const char *name)
+{
+    static const char digits[] = "0123456789", ending[] = ".tmp";
+    const size_t length = strlen(name), tail = strlen(ending);
+    if (length < tail || strcmp(name + length - tail, ending) != 0) return false;
+    const char *last = name + length - tail, *dot = last;
+    while (dot > name && *--dot != '.') continue;
+    const size_t process = strspn(dot + 1, digits);
+    const char *dash = dot + 1 + process;
+    const size_t number = *dash == '-' ? strspn(dash + 1, digits) : 0;
+    return dot > name && process > 0 && number > 0 && dash + 1 + number == last;
+}
+
+slad_status slad_directory_clear_leftovers(slad_context *context, const char *path, double seconds)
+{
+    slad_status status = SLAD_OK;
+    slad_directory directory = {0};
+    char *file = NULL;
+    struct stat information;
+    if (slad_path_look(path) != SLAD_PATH_DIRECTORY) return SLAD_OK;
+    SLAD_TRY(slad_directory_read(context, &directory, path));
+    for (size_t i = 0; i < directory.count; i++) {
+        if (!is_leftover(directory.entries[i].name)) continue;
+        SLAD_TRY(slad_path_join(context, &file, path, directory.entries[i].name));
+        if (lstat(file, &information) == 0 && S_ISREG(information.st_mode) &&
+            difftime(time(NULL), information.st_mtime) >= seconds)
+            SLAD_TRY(slad_path_remove(context, file));
+        slad_release(file);
+        file = NULL;
+    }
+cleanup:
+    slad_directory_free(&directory);
+    slad_release(file);
+    return status;
+}
+
+/* Makes a folder for this user alone, or proves that the one there is. */
+static slad_status make_private(slad_context *context, const char *path)
+{
+    slad_status status = SLAD_OK;
+    struct stat information;
+    const int failed = mkdir(path, 0700);
+    SLAD_FAIL_IF(failed && errno != EEXIST, SLAD_ERROR_WRITE, "%s: the folder cannot be created: %s", path,
+                 strerror(errno));
+    /* lstat: a link that somebody else put there leads to where they may write. */
+    SLAD_FAIL_IF(lstat(path, &information) != 0, SLAD_ERROR_WRITE, "%s: cannot be examined: %s", path, strerror(errno));
+    SLAD_FAIL_IF(!S_ISDIR(information.st_mode) || information.st_uid != getuid(), SLAD_ERROR_WRITE,
+                 "%s is not a folder of this user; remove it, set HOME, or give --cache-dir", path);
+    SLAD_FAIL_IF(information.st_mode & (S_IWGRP | S_IWOTH), SLAD_ERROR_WRITE,
+                 "%s: other users may write to the folder; remove it, set HOME, or give --cache-dir", path);
+cleanup:
+    return status;
+}
+
 slad_status slad_cache_directory_default(slad_context *context, char **out)
 {
+    slad_status status = SLAD_OK;
+    char *path = NULL;
     *out = NULL;
     const char *cache = getenv("XDG_CACHE_HOME");
     if (cache && cache[0] == '/') return slad_path_join(context, out, cache, "slad");
     const char *home = getenv("HOME");
     if (home && home[0] == '/') return slad_path_join(context, out, home, ".cache/slad");
     const char *temporary = getenv("TMPDIR");
-    return slad_format(context, out, "%s/slad-%lu", temporary && temporary[0] == '/' ? temporary : "/tmp",
-                       (unsigned long)getuid());
+    SLAD_TRY(slad_format(context, &path, "%s/slad-%lu", temporary && temporary[0] == '/' ? temporary : "/tmp",
+                         (unsigned long)getuid()));
+    SLAD_TRY(make_private(context, path));
+    *out = path;
+    path = NULL;
+cleanup:
+    slad_release(path);
+    return status;
 }
 
 slad_status slad_path_absolute(slad_context *context, char **out, const char *path)

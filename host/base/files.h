@@ -63,11 +63,15 @@ void slad_directory_free(slad_directory *directory);
 slad_status slad_directory_create(slad_context *context, const char *path);
 /* Removes a file, or a folder with all in it; a path that does not exist is fine. */
 slad_status slad_path_remove(slad_context *context, const char *path);
+/* Removes from a folder what writers that were killed left in it: files FILE.PROCESS-N.tmp that nobody has written to
+ * for so many seconds. A folder that does not exist is fine. */
+slad_status slad_directory_clear_leftovers(slad_context *context, const char *path, double seconds);
 /* Proves that files can be written in the folder, by writing and removing one. */
 slad_status slad_directory_test_writing(slad_context *context, const char *path);
 
-/* The user's cache folder for slad: $XDG_CACHE_HOME/slad, else $HOME/.cache/slad, else a folder of the temporary one.
- */
+/* The user's cache folder for slad: $XDG_CACHE_HOME/slad, else $HOME/.cache/slad, else slad-USER in the temporary
+ * folder, which is made here, for this user alone. Errors: SLAD_ERROR_WRITE where that is another's, or others may
+ * write to it: compiled kernels are code that this process would run. */
 slad_status slad_cache_directory_default(slad_context *context, char **out);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "cl/quirks.h"
 #include <stdio.h>
+#include <string.h>
 
 /* Of the extension cl_khr_icd: the loader knows no driver; a short name of the driver. */
 enum { PLATFORM_NOT_FOUND = -1001, PLATFORM_ICD_SUFFIX = 0x0920 };
@@ -22,9 +23,9 @@ cleanup:
     return status;
 }
 
-/* *ids of *count devices; none, with a line in the log, where the platform has none or fails. */
-static slad_status list_devices(slad_context *context, cl_device_id **ids, cl_uint *count, cl_platform_id platform,
-                                const char *name)
+/* *ids of *count devices; none, with the reason and a line in the log, where the platform has none or fails. */
+static slad_status list_devices(slad_context *context, cl_device_id **ids, cl_uint *count, slad_platform_info *info,
+                                cl_platform_id platform)
 {
     slad_status status = SLAD_OK;
     *ids = NULL;
@@ -38,10 +39,14 @@ static slad_status list_devices(slad_context *context, cl_device_id **ids, cl_ui
     if (code == CL_SUCCESS) {
         *count = found;
     } else if (code != CL_DEVICE_NOT_FOUND) {
-        slad_log(context, SLAD_LOG_WARNING, "platform \"%s\" failed to list its devices (%s) and is passed over", name,
-                 slad_cl_error_name(code));
+        (void)snprintf(info->reason, sizeof info->reason, "its driver failed to list them (%s)",
+                       slad_cl_error_name(code));
+        slad_log(context, SLAD_LOG_WARNING, "platform \"%s\" failed to list its devices (%s) and is passed over",
+                 info->name, slad_cl_error_name(code));
     }
-    if (*count == 0) slad_log(context, SLAD_LOG_DEBUG, "platform \"%s\" has no devices", name);
+    if (*count == 0) slad_log(context, SLAD_LOG_DEBUG, "platform \"%s\" has no devices", info->name);
+    if (*count == 0 && !info->reason[0]) (void)snprintf(info->reason, sizeof info->reason, "its driver offers none");
+    info->devices = *count;
 cleanup:
     return status;
 }
@@ -72,12 +77,14 @@ static slad_status add_platform(slad_context *context, slad_discovery *discovery
     cl_uint count = 0;
     slad_device prototype = {.context = context, .platform = platform, .info = {.platform_index = index}};
     slad_device_info *info = &prototype.info;
-    SLAD_TRY(query_platform_text(context, platform, CL_PLATFORM_NAME, info->platform, sizeof info->platform));
-    SLAD_TRY(query_platform_text(context, platform, CL_PLATFORM_VERSION, info->platform_version,
-                                 sizeof info->platform_version));
+    slad_platform_info *own = &discovery->platforms[index];
+    SLAD_TRY(query_platform_text(context, platform, CL_PLATFORM_NAME, own->name, sizeof own->name));
+    SLAD_TRY(query_platform_text(context, platform, CL_PLATFORM_VERSION, own->version, sizeof own->version));
+    memcpy(info->platform, own->name, sizeof info->platform);
+    memcpy(info->platform_version, own->version, sizeof info->platform_version);
     SLAD_TRY(
         query_platform_text(context, platform, PLATFORM_ICD_SUFFIX, prototype.icd_suffix, sizeof prototype.icd_suffix));
-    SLAD_TRY(list_devices(context, &ids, &count, platform, info->platform));
+    SLAD_TRY(list_devices(context, &ids, &count, own, platform));
     for (cl_uint i = 0; i < count; i++) {
         info->device_index = i;
         prototype.id = ids[i];
@@ -105,6 +112,8 @@ slad_status slad_discovery_run(slad_context *context, slad_discovery *discovery)
             slad_log(context, SLAD_LOG_WARNING, "the OpenCL loader failed to list platforms (%s)",
                      slad_cl_error_name(code));
     }
+    SLAD_TRY(
+        slad_allocate(context, &discovery->platforms, count, sizeof *discovery->platforms, "the list of platforms"));
     discovery->platform_count = count;
     for (cl_uint i = 0; i < count; i++) SLAD_TRY(add_platform(context, discovery, platforms[i], i));
 cleanup:
@@ -116,6 +125,7 @@ cleanup:
 void slad_discovery_free(slad_discovery *discovery)
 {
     slad_release(discovery->devices);
+    slad_release(discovery->platforms);
     *discovery = (slad_discovery){0};
 }
 
@@ -128,7 +138,9 @@ slad_status slad_device_list_read(slad_context *context, slad_device_list *list)
     SLAD_TRY(slad_allocate(context, &list->devices, discovery.count, sizeof *list->devices, "the list of devices"));
     for (size_t i = 0; i < discovery.count; i++) list->devices[i] = discovery.devices[i].info;
     list->count = discovery.count;
+    list->platforms = discovery.platforms;
     list->platform_count = discovery.platform_count;
+    discovery.platforms = NULL;
 cleanup:
     slad_discovery_free(&discovery);
     return status;
@@ -137,5 +149,6 @@ cleanup:
 void slad_device_list_free(slad_device_list *list)
 {
     slad_release(list->devices);
+    slad_release(list->platforms);
     *list = (slad_device_list){0};
 }

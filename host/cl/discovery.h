@@ -8,6 +8,7 @@
 typedef struct slad_discovery {
     slad_device *devices;
     size_t count, capacity;
+    slad_platform_info *platforms;
     size_t platform_count;
 } slad_discovery;
 

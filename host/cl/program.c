@@ -49,6 +49,8 @@ slad_status slad_program_store_create(slad_device *device, const slad_device_opt
         SLAD_TRY(slad_duplicate(context, &store->kernels_folder, options->kernels_directory));
     if (choose_cache_folder(store, options->cache_directory) != SLAD_OK)
         slad_log(context, SLAD_LOG_WARNING, "compiled kernels are not kept: %s", slad_context_message(store->quiet));
+    /* Other programs may be writing now, none of them for an hour. */
+    if (store->cache_folder) (void)slad_directory_clear_leftovers(store->quiet, store->cache_folder, 3600);
 cleanup:
     return status;
 }

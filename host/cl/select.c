@@ -45,10 +45,10 @@ static bool answers(const slad_device *device, const char *spec)
            (contains(info->platform, spec) || contains(info->name, spec) || equals(device->icd_suffix, spec));
 }
 
-/* Whether a is to be preferred: usable, then by type, then by compute units x clock; the earlier one on a tie. */
+/* Whether a is to be preferred, if both can be used: by type, then by compute units x clock; the earlier one on a tie.
+ */
 static bool is_better(const slad_device *a, const slad_device *b)
 {
-    if (a->info.usable != b->info.usable) return a->info.usable;
     if (a->info.type != b->info.type) return a->info.type < b->info.type;
     return (uint64_t)a->info.compute_units * a->info.clock_mhz > (uint64_t)b->info.compute_units * b->info.clock_mhz;
 }
@@ -71,13 +71,15 @@ slad_status slad_discovery_select(slad_context *context, const slad_device **cho
                                   const char *spec)
 {
     slad_status status = SLAD_OK;
-    const slad_device *best = NULL;
+    const slad_device *best = NULL, *first = NULL; /* of those that can be used; of all */
     char there[2048];
     *chosen = NULL;
     describe_all(there, sizeof there, discovery);
     for (size_t i = 0; i < discovery->count; i++) {
         const slad_device *device = &discovery->devices[i];
-        if (answers(device, spec) && (!best || is_better(device, best))) best = device;
+        if (!answers(device, spec)) continue;
+        if (!first || is_better(device, first)) first = device;
+        if (device->info.usable && (!best || is_better(device, best))) best = device;
     }
     SLAD_FAIL_IF(discovery->platform_count == 0, SLAD_ERROR_NO_DEVICE,
                  "no OpenCL driver is installed; install the one of your device's vendor, or PoCL to use the CPU");
@@ -85,12 +87,17 @@ slad_status slad_discovery_select(slad_context *context, const slad_device **cho
                  "OpenCL drivers are installed (%zu platforms), but none offers a device; check that the device is "
                  "there and that you may use it",
                  discovery->platform_count);
-    SLAD_FAIL_IF(!best && spec, SLAD_ERROR_NO_DEVICE,
+    SLAD_FAIL_IF(!first && spec, SLAD_ERROR_NO_DEVICE,
                  "no device answers to \"%s\"; give P:D or a part of a name. There are: %s", spec, there);
-    SLAD_FAIL_IF(!best, SLAD_ERROR_NO_DEVICE,
+    SLAD_FAIL_IF(!first, SLAD_ERROR_NO_DEVICE,
                  "there is neither a GPU nor a CPU device; accelerators must be named. There are: %s", there);
-    SLAD_FAIL_IF(!best->info.usable, SLAD_ERROR_NO_DEVICE, "%s cannot be used: %s. There are: %s", best->info.name,
-                 best->info.reason, there);
+    SLAD_FAIL_IF(!best, SLAD_ERROR_NO_DEVICE, "%s cannot be used: %s. There are: %s", first->info.name,
+                 first->info.reason, there);
+    if (best != first)
+        slad_log(context, SLAD_LOG_WARNING,
+                 "device %u:%u, %s, would come first but cannot be used: %s. Using %s instead",
+                 first->info.platform_index, first->info.device_index, first->info.name, first->info.reason,
+                 best->info.name);
     *chosen = best;
 cleanup:
     return status;

@@ -90,6 +90,11 @@ static void add_self_test(cJSON *json, const slad_self_test *self_test)
     }
 }
 
+static bool is_usable(const cli_device_report *report)
+{
+    return report->opened && report->self_test.failed == 0;
+}
+
 static cJSON *report_json(const cli_device_report *report)
 {
     const slad_device_info *info = report->info;
@@ -104,7 +109,7 @@ static cJSON *report_json(const cli_device_report *report)
     cJSON_AddStringToObject(json, "driver", info->driver);
     cJSON_AddStringToObject(json, "version", info->version);
     cJSON_AddStringToObject(json, "type", type_name(info->type));
-    const bool usable = report->opened && report->self_test.failed == 0;
+    const bool usable = is_usable(report);
     cJSON_AddBoolToObject(json, "usable", usable);
     cJSON_AddStringToObject(json, "reason", report->opened && !usable ? "the self-test failed" : report->reason);
     add_limits(json, info);
@@ -154,9 +159,32 @@ static bool is_wanted(const slad_device_info *chosen, const slad_device_info *in
     return !chosen || (chosen->platform_index == info->platform_index && chosen->device_index == info->device_index);
 }
 
+/* Platforms that have no device to be reported under. */
+static void report_empty(cJSON *json, const slad_device_list *list)
+{
+    cJSON *empty = json ? cJSON_AddArrayToObject(json, "platforms_without_devices") : NULL;
+    for (size_t i = 0; i < list->platform_count; i++) {
+        const slad_platform_info *platform = &list->platforms[i];
+        if (platform->devices) continue;
+        if (!json) {
+            printf("%zu:-  no device\n     platform    %s (%s)\n     unusable    %s\n", i, platform->name,
+                   platform->version, platform->reason);
+            continue;
+        }
+        cJSON *row = cJSON_CreateObject();
+        cJSON_AddNumberToObject(row, "index", (double)i);
+        cJSON_AddStringToObject(row, "platform", platform->name);
+        cJSON_AddStringToObject(row, "platform_version", platform->version);
+        cJSON_AddStringToObject(row, "reason", platform->reason);
+        cJSON_AddItemToArray(empty, row);
+    }
+}
+
+/* Reports the devices; 4 if none of them can be used. */
 static int report_all(cli_session *session, const slad_device_list *list, const slad_device_info *chosen)
 {
     cJSON *devices = cJSON_CreateArray();
+    int code = SLAD_ERROR_NO_DEVICE;
     for (size_t i = 0; i < list->count; i++) {
         cli_device_report report;
         if (!is_wanted(chosen, &list->devices[i])) continue;
@@ -165,18 +193,21 @@ static int report_all(cli_session *session, const slad_device_list *list, const 
             cJSON_AddItemToArray(devices, report_json(&report));
         else
             print_report(&report);
+        if (is_usable(&report)) code = SLAD_OK;
         slad_self_test_free(&report.self_test);
     }
     if (!session->json) {
         cJSON_Delete(devices);
+        if (!chosen) report_empty(NULL, list);
         printf(list->count ? "" : "No OpenCL device. On Debian and Ubuntu, pocl-opencl-icd makes the processor one.\n");
-        return list->count ? SLAD_OK : SLAD_ERROR_NO_DEVICE;
+        return code;
     }
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "platforms", (double)list->platform_count);
     cJSON_AddItemToObject(json, "devices", devices);
-    const int code = cli_print_json(json);
-    return code == SLAD_OK && list->count == 0 ? (int)SLAD_ERROR_NO_DEVICE : code;
+    report_empty(json, list);
+    const int printed = cli_print_json(json);
+    return printed == SLAD_OK ? code : printed;
 }
 
 static int run(cli_arguments *arguments)
@@ -204,7 +235,7 @@ int cli_devices(int argc, char **argv)
         printf(
             "usage: slad devices [options]\n\nEvery OpenCL platform and device: driver, limits, measured accuracy of "
             "its maths,\nquirks that apply, the self-test of slad's kernels, and why a device cannot be used; with\n"
-            "--device that one alone.\n");
+            "--device that one alone. The exit code is 4 if none of them can be used.\n");
         cli_print_common_options();
     } else
         code = run(&arguments);

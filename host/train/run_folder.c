@@ -37,30 +37,25 @@ cleanup:
     return status;
 }
 
-/* Creates the folder and proves that it can be written to. A run that it holds already stays until its replacement is
- * ready to start: a mistyped path must not cost it. */
-/* Removes what writers that were killed left beside their files: FILE.PROCESS-N.tmp. */
+/* Removes what writers that were killed left in the folders of a run. */
 static slad_status clear_leftovers(slad_context *context, const char *folder)
 {
     slad_status status = SLAD_OK;
-    slad_directory directory = {0};
     char *path = NULL;
-    SLAD_TRY(slad_directory_read(context, &directory, folder));
-    for (size_t i = 0; i < directory.count; i++) {
-        const char *name = directory.entries[i].name;
-        const size_t length = strlen(name);
-        if (length < 4 || strcmp(name + length - 4, ".tmp") != 0) continue;
-        SLAD_TRY(slad_path_join(context, &path, folder, name));
-        SLAD_TRY(slad_path_remove(context, path));
+    SLAD_TRY(slad_directory_clear_leftovers(context, folder, 0));
+    for (size_t i = 0; i < sizeof run_files / sizeof *run_files; i++) {
+        SLAD_TRY(slad_path_join(context, &path, folder, run_files[i]));
+        SLAD_TRY(slad_directory_clear_leftovers(context, path, 0));
         slad_release(path);
         path = NULL;
     }
 cleanup:
-    slad_directory_free(&directory);
     slad_release(path);
     return status;
 }
 
+/* Creates the folder and proves that it can be written to. A run that it holds already stays until its replacement is
+ * ready to start: a mistyped path must not cost it. */
 slad_status slad_run_folder_prepare(slad_context *context, const slad_run_options *options)
 {
     slad_status status = SLAD_OK;

@@ -28,14 +28,21 @@ typedef struct slad_device_info {
     char reason[256]; /* why it cannot be used, "" if it can */
 } slad_device_info;
 
+typedef struct slad_platform_info {
+    char name[128], version[128];
+    size_t devices;
+    char reason[128]; /* why there are none, "" if there are some */
+} slad_platform_info;
+
 typedef struct slad_device_list {
     slad_device_info *devices;
     size_t count;
+    slad_platform_info *platforms; /* [platform_count]; platform_index of a device counts in it */
     size_t platform_count;
 } slad_device_list;
 
-/* Lists every device of every platform. A platform without devices or with a failing driver is logged and passed over;
- * an empty list is no error. Free with slad_device_list_free. */
+/* Lists every platform with every device. A driver that fails is logged, and its platform has no devices; an empty list
+ * is no error. Free with slad_device_list_free. */
 SLAD_API slad_status slad_device_list_read(slad_context *context, slad_device_list *list);
 SLAD_API void slad_device_list_free(slad_device_list *list);
 

@@ -16,6 +16,7 @@ check "a run's folder was made without a device" is_missing run
 drivers=${OCL_ICD_VENDORS-}
 export OCL_ICD_VENDORS="$work" # where there are none
 run 4 devices --json
+prints '"platforms_without_devices":	[]'
 run 4 devices
 run 4 train $pair --out run
 says OpenCL
@@ -29,14 +30,14 @@ cp -R "$kernels" own
 echo 'this is no C' >>own/layer_norm.cl
 run 5 train $pair --out run --kernels own
 says layer_norm.cl driver
-run 0 devices --json --kernels own
+run 4 devices --json --kernels own
 prints '"usable":	false' layer_norm.cl
 sed 's/sqrt(/0.9f * sqrt(/' "$kernels/layer_norm.cl" >own/layer_norm.cl
 run 6 train $pair --out run --kernels own
 says layer_norm driver error allowed
 run 6 train $pair --out run --kernels own
 says layer_norm
-run 0 devices --json --kernels own
+run 4 devices --json --kernels own
 prints '"usable":	false'
 check "a run was left behind" rmdir run
 
@@ -85,7 +86,26 @@ for file in fresh/programs/*; do
     esac
 done
 result run 0 train $pair --out run --cache-dir fresh
+: >fresh/programs/old.bin.1-0.tmp
+touch -d '2 hours ago' fresh/programs/old.bin.1-0.tmp
+result run 0 train $pair --out run --cache-dir fresh
+check "what a killed program left in the cache stays there" is_missing fresh/programs/old.bin.1-0.tmp
 rm -rf fresh
+# Without a home, kernels are kept in the temporary folder, where only this user may write.
+mkdir -m 777 shared
+own_folder=shared/slad-$(id -u)
+for permissions in 777 700; do
+    mkdir -p "$own_folder"
+    chmod $permissions "$own_folder"
+    rm -rf run
+    (
+        unset XDG_CACHE_HOME HOME
+        TMPDIR=$work/shared timeout 300 "$slad" train $pair --out run >stdout 2>stderr </dev/null
+    )
+    check "training without a home failed" test $? -eq 0
+    if [ $permissions = 777 ]; then says "not kept" "slad-$(id -u)" --cache-dir; else hides "not kept"; fi
+done
+check "no kernel was kept" test -d "$own_folder/programs"
 "$slad" train $pair --out one --cache-dir fresh 2>one.log &
 first=$!
 "$slad" train $pair --out two --cache-dir fresh 2>two.log &

@@ -57,7 +57,13 @@ done
 
 # A run that has ended is made ready again, to the same bytes.
 rm -rf stopped/student
+mkdir stopped/student
+for killed in state student/model student-adapter/adapter_model teacher-adapter/adapter_model; do
+    : >"stopped/$killed.safetensors.1234-0.tmp"
+done
+: >stopped/notes.tmp # nobody's but the user's
 run 0 train --resume --out stopped
+check "--resume removed a file of the user" rm stopped/notes.tmp
 same whole stopped
 
 # What cannot be gone on with says why.
