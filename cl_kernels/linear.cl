@@ -315,7 +315,7 @@ __kernel void linear_drop(__global float *restrict dropped, const uint dropped_o
 /* sum[r] = left[row + r] factor[.., column ..] over the rank, for VECTOR_WIDTH columns of EXPAND_ROWS rows. Rows past the
  * end are worked as copies of the last one. */
 static inline void expand_tile(floatv *sum, __global const float *left, __global const float *factor, const uint row,
-                               const uint rows, const uint rank, const uint left_stride, const uint columns)
+                               const uint rows, const uint rank, const uint left_stride, const uint factor_stride)
 {
     __global const float *left_row[EXPAND_ROWS];
 #pragma unroll
@@ -324,26 +324,27 @@ static inline void expand_tile(floatv *sum, __global const float *left, __global
         sum[r] = (floatv)(0.0f);
     }
     for (uint j = 0; j < rank; j++) {
-        const floatv vector = vloadv(0, factor + (size_t)j * columns);
+        const floatv vector = vloadv(0, factor + (size_t)j * factor_stride);
 #pragma unroll
         for (uint r = 0; r < EXPAND_ROWS; r++) sum[r] = multiply_add((floatv)(left_row[r][j]), vector, sum[r]);
     }
 }
 
 static inline float expand_element(__global const float *left, __global const float *factor, const uint rank,
-                                   const uint columns)
+                                   const uint factor_stride)
 {
     float sum = 0.0f;
-    for (uint j = 0; j < rank; j++) sum = multiply_add(left[j], factor[(size_t)j * columns], sum);
+    for (uint j = 0; j < rank; j++) sum = multiply_add(left[j], factor[(size_t)j * factor_stride], sum);
     return sum;
 }
 
-/* target[rows, columns] += left[rows, rank] factor[rank, columns]; rows of target lie target_stride apart. Dimension 0:
- * vectors of columns. Dimension 1: EXPAND_ROWS rows. */
+/* target[rows, columns] += left[rows, rank] factor[rank, columns]; rows lie target_stride, left_stride and factor_stride
+ * apart. Dimension 0: vectors of columns. Dimension 1: EXPAND_ROWS rows. */
 __kernel void linear_expand(__global float *restrict target, const uint target_offset,
                             __global const float *restrict left, const uint left_offset,
                             __global const float *restrict factor, const uint factor_offset, const uint rows,
-                            const uint rank, const uint left_stride, const uint columns, const uint target_stride)
+                            const uint rank, const uint left_stride, const uint factor_stride, const uint columns,
+                            const uint target_stride)
 {
     const uint column = (uint)get_global_id(0) * VECTOR_WIDTH, row = (uint)get_global_id(1) * EXPAND_ROWS;
     if (column >= columns || row >= rows) return;
@@ -353,7 +354,7 @@ __kernel void linear_expand(__global float *restrict target, const uint target_o
     factor += factor_offset + column;
     if (column + VECTOR_WIDTH <= columns) {
         floatv sum[EXPAND_ROWS];
-        expand_tile(sum, left, factor, row, rows, rank, left_stride, columns);
+        expand_tile(sum, left, factor, row, rows, rank, left_stride, factor_stride);
 #pragma unroll
         for (uint r = 0; r < EXPAND_ROWS; r++) {
             __global float *place = target + (size_t)(row + r) * target_stride + column;
@@ -364,7 +365,7 @@ __kernel void linear_expand(__global float *restrict target, const uint target_o
     for (uint m = row; m < end_row; m++)
         for (uint n = column; n < columns; n++)
             target[(size_t)m * target_stride + n] +=
-                expand_element(left + (size_t)m * left_stride, factor + (n - column), rank, columns);
+                expand_element(left + (size_t)m * left_stride, factor + (n - column), rank, factor_stride);
 }
 
 /* target[rows, columns] += mask / (1 - rate) (left[rows, rank] factor[rank, columns]). Dimensions as of linear_expand. */
@@ -373,8 +374,8 @@ __kernel void linear_expand_dropped(__global float *restrict target, const uint 
                                     __global const float *restrict factor, const uint factor_offset,
                                     __global const int *restrict key, const uint key_offset,
                                     __global const int *restrict samples, const uint samples_offset, const uint rows,
-                                    const uint rank, const uint left_stride, const uint columns, const uint tokens,
-                                    const uint stream, const uint threshold, const float scale)
+                                    const uint rank, const uint left_stride, const uint factor_stride,
+                                    const uint columns, const uint tokens, const uint stream, const uint threshold, const float scale)
 {
     const uint column = (uint)get_global_id(0) * VECTOR_WIDTH, row = (uint)get_global_id(1) * EXPAND_ROWS;
     if (column >= columns || row >= rows) return;
@@ -387,7 +388,7 @@ __kernel void linear_expand_dropped(__global float *restrict target, const uint 
     samples += samples_offset;
     if (column + VECTOR_WIDTH <= columns) {
         floatv sum[EXPAND_ROWS];
-        expand_tile(sum, left, factor, row, rows, rank, left_stride, columns);
+        expand_tile(sum, left, factor, row, rows, rank, left_stride, factor_stride);
 #pragma unroll
         for (uint r = 0; r < EXPAND_ROWS; r++) {
             if (row + r >= end_row) continue;
@@ -402,6 +403,6 @@ __kernel void linear_expand_dropped(__global float *restrict target, const uint 
         vstorev(row_factors(&site, samples, m, column, columns, tokens), 0, element);
         for (uint n = column; n < columns; n++)
             target[(size_t)m * columns + n] +=
-                element[n - column] * expand_element(left + (size_t)m * left_stride, factor + (n - column), rank, columns);
+                element[n - column] * expand_element(left + (size_t)m * left_stride, factor + (n - column), rank, factor_stride);
     }
 }

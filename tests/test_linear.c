@@ -676,8 +676,9 @@ static void kernels_stay_inside(void **state)
                                        OPERATION_UINT(RANK),
                                        OPERATION_UINT(PADDED),
                                        OPERATION_UINT(COLUMNS),
+                                       OPERATION_UINT(COLUMNS),
                                        OPERATION_UINT(COLUMNS + 4)};
-        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_EXPAND], "", expand, 8,
+        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_EXPAND], "", expand, 9,
                          (slad_work){.items = {vectors, 3}, .split_axis = 1});
         operation_argument expand_dropped[] = {OPERATION_WRITE(values[5], ROWS * COLUMNS),
                                                OPERATION_READ(values[2], ROWS * PADDED),
@@ -688,11 +689,12 @@ static void kernels_stay_inside(void **state)
                                                OPERATION_UINT(RANK),
                                                OPERATION_UINT(PADDED),
                                                OPERATION_UINT(COLUMNS),
+                                               OPERATION_UINT(COLUMNS),
                                                OPERATION_UINT(6),
                                                OPERATION_UINT(3),
                                                OPERATION_UINT(1u << 30),
                                                OPERATION_FLOAT(2.0)};
-        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_EXPAND_DROPPED], "", expand_dropped, 13,
+        operation_launch(bench, &slad_linear_kernels[SLAD_LINEAR_EXPAND_DROPPED], "", expand_dropped, 14,
                          (slad_work){.items = {vectors, 3}, .split_axis = 1});
     }
     bench->device = bench->variants[0];

@@ -145,7 +145,7 @@ static slad_status launch_input_gradient(slad_launcher *launcher, const slad_nod
         const slad_linear_factor place = slad_linear_factor_of_b(adapter->lora_b);
         const slad_tensor columns = slad_linear_adapted_columns(dy, adapter);
         SLAD_TRY(slad_linear_launch_project(launcher, &scratch, &columns, adapter->lora_b, &place, adapter->scale));
-        SLAD_TRY(slad_linear_launch_expand_dropped(launcher, dx, &scratch, adapter, &weight->dropout));
+        SLAD_TRY(slad_linear_launch_expand_dropped(launcher, dx, scratch.product, adapter, &weight->dropout));
     }
 cleanup:
     return status;
@@ -349,8 +349,8 @@ const slad_kernel_row slad_linear_kernels[] = {
     [SLAD_LINEAR_COLUMN_SUMS] = {"linear", "linear_column_sums", "ttuuu", SLAD_WORK_ITEMS, self_test, 1e-4},
     [SLAD_LINEAR_REDUCE] = {"linear", "linear_reduce", "ttuuuuuuuu", SLAD_WORK_ITEMS, self_test, 1e-4},
     [SLAD_LINEAR_DROP] = {"linear", "linear_drop", "ttttuuuuuf", SLAD_WORK_ITEMS, self_test_dropout, 1e-4},
-    [SLAD_LINEAR_EXPAND] = {"linear", "linear_expand", "tttuuuuu", SLAD_WORK_ITEMS, self_test_dropout, 1e-4},
-    [SLAD_LINEAR_EXPAND_DROPPED] = {"linear", "linear_expand_dropped", "tttttuuuuuuuf", SLAD_WORK_ITEMS,
+    [SLAD_LINEAR_EXPAND] = {"linear", "linear_expand", "tttuuuuuu", SLAD_WORK_ITEMS, self_test_dropout, 1e-4},
+    [SLAD_LINEAR_EXPAND_DROPPED] = {"linear", "linear_expand_dropped", "tttttuuuuuuuuf", SLAD_WORK_ITEMS,
                                     self_test_dropout, 1e-4},
 };
 const size_t slad_linear_kernel_count = sizeof slad_linear_kernels / sizeof *slad_linear_kernels;

@@ -73,7 +73,7 @@ slad_status slad_linear_launch_expand(slad_launcher *launcher, const slad_tensor
                                       const slad_adapter *adapter);
 /* dx += mask / (1 - rate) (product A). */
 slad_status slad_linear_launch_expand_dropped(slad_launcher *launcher, const slad_tensor *dx,
-                                              const slad_linear_scratch *scratch, const slad_adapter *adapter,
+                                              const slad_tensor *product, const slad_adapter *adapter,
                                               const slad_dropout *dropout);
 
 /* ---- gradients ---- */

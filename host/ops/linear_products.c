@@ -138,10 +138,15 @@ slad_status slad_linear_launch_expand(slad_launcher *launcher, const slad_tensor
     const size_t rows = slad_tensor_rows(&target), columns = slad_tensor_columns(&target);
     slad_status status = SLAD_OK;
     const slad_operand arguments[] = {
-        SLAD_TENSOR(&target),         SLAD_TENSOR(scratch->product),
-        SLAD_TENSOR(scratch->packed), SLAD_UINT(rows),
-        SLAD_UINT(place.rank),        SLAD_UINT(slad_linear_padded_rank(place.rank)),
-        SLAD_UINT(columns),           SLAD_UINT(slad_linear_row_stride(&target)),
+        SLAD_TENSOR(&target),
+        SLAD_TENSOR(scratch->product),
+        SLAD_TENSOR(scratch->packed),
+        SLAD_UINT(rows),
+        SLAD_UINT(place.rank),
+        SLAD_UINT(slad_linear_padded_rank(place.rank)),
+        SLAD_UINT(columns),
+        SLAD_UINT(columns),
+        SLAD_UINT(slad_linear_row_stride(&target)),
     };
     SLAD_TRY(launch_pack(launcher, scratch->packed, adapter->lora_b, &place, 1, place.rank, columns, 1));
     SLAD_TRY(slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_EXPAND], "", arguments,
@@ -151,30 +156,26 @@ cleanup:
 }
 
 slad_status slad_linear_launch_expand_dropped(slad_launcher *launcher, const slad_tensor *dx,
-                                              const slad_linear_scratch *scratch, const slad_adapter *adapter,
+                                              const slad_tensor *product, const slad_adapter *adapter,
                                               const slad_dropout *dropout)
 {
-    const slad_linear_factor place = slad_linear_factor_of_a(adapter->lora_a);
-    const size_t rows = slad_tensor_rows(dx), columns = slad_tensor_columns(dx);
-    slad_status status = SLAD_OK;
+    const size_t rows = slad_tensor_rows(dx), columns = slad_tensor_columns(dx), rank = adapter->lora_a->size[0];
     const slad_operand arguments[] = {
         SLAD_TENSOR(dx),
-        SLAD_TENSOR(scratch->product),
-        SLAD_TENSOR(scratch->packed),
+        SLAD_TENSOR(product),
+        SLAD_TENSOR(adapter->lora_a),
         SLAD_TENSOR(dropout->key),
         SLAD_TENSOR(dropout->samples),
         SLAD_UINT(rows),
-        SLAD_UINT(place.rank),
-        SLAD_UINT(slad_linear_padded_rank(place.rank)),
+        SLAD_UINT(rank),
+        SLAD_UINT(slad_linear_padded_rank(rank)),
+        SLAD_UINT(adapter->lora_a->stride[0]),
         SLAD_UINT(columns),
         SLAD_UINT(tokens_of(dx, dropout)),
         SLAD_UINT(adapter->stream),
         SLAD_UINT(slad_reference_dropout_threshold(dropout->rate)),
         SLAD_FLOAT(kept_scale(dropout)),
     };
-    SLAD_TRY(launch_pack(launcher, scratch->packed, adapter->lora_a, &place, 1, place.rank, columns, 1));
-    SLAD_TRY(slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_EXPAND_DROPPED], "", arguments,
-                                sizeof arguments / sizeof *arguments, expanding_work(launcher, rows, columns)));
-cleanup:
-    return status;
+    return slad_launch_kernel(launcher, &slad_linear_kernels[SLAD_LINEAR_EXPAND_DROPPED], "", arguments,
+                              sizeof arguments / sizeof *arguments, expanding_work(launcher, rows, columns));
 }
