@@ -162,6 +162,7 @@ static void only_weight_or_only_bias_trained(void **state)
 
 typedef struct shared_layer {
     size_t rows, teacher_width, student_width, rank;
+    bool naive;
 } shared_layer;
 
 /* A layer of width `width` whose adapter is the given one or a view of it. */
@@ -181,7 +182,8 @@ static void add_layer(operation_check *check, const char *prefix, size_t rows, s
     operation_output(check, slad_linear(operation_record(check), x, &weight, NULL), y_name);
 }
 
-/* Teacher and student with one adapter: the student's is the leading part of each block (method: T1). */
+/* Teacher and student with one adapter: the student's is the leading part of each block (method: T1), or, naive, of all
+ * of B (T2). */
 static void build_shared(operation_check *check, const void *parameters)
 {
     const shared_layer *sizes = parameters;
@@ -193,8 +195,9 @@ static void build_shared(operation_check *check, const void *parameters)
         operation_tensor(check, OPERATION_TRAINED, "B", 3, (const size_t[]){3, wide, rank}, operation_normal(0, 0.3));
     const slad_tensor *student_a =
         slad_record_view(record, lora_a, 0, 2, (const size_t[]){rank, narrow}, (const size_t[]){wide, 1});
-    const slad_tensor *student_b = slad_record_view(record, lora_b, 0, 3, (const size_t[]){3, narrow, rank},
-                                                    (const size_t[]){wide * rank, rank, 1});
+    const slad_tensor *student_b =
+        slad_record_view(record, lora_b, 0, 3, (const size_t[]){3, narrow, rank},
+                         (const size_t[]){sizes->naive ? narrow * rank : wide * rank, rank, 1});
     add_layer(check, "teacher", sizes->rows, wide, (slad_adapter){.lora_a = lora_a, .lora_b = lora_b, .scale = 0.5});
     add_layer(check, "student", sizes->rows, narrow,
               (slad_adapter){.lora_a = student_a, .lora_b = student_b, .scale = 1.5});
@@ -202,7 +205,8 @@ static void build_shared(operation_check *check, const void *parameters)
 
 static void shared_adapter(void **state)
 {
-    static const shared_layer sizes[] = {{33, 48, 24, 4}, {65, 37, 19, 5}, {2, 32, 32, 16}};
+    static const shared_layer sizes[] = {
+        {33, 48, 24, 4, false}, {65, 37, 19, 5, false}, {2, 32, 32, 16, false}, {31, 48, 24, 4, true}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         operation_run(*state,
                       &(operation_case){.name = "shared adapter", .build = build_shared, .parameters = &sizes[i]});
