@@ -34,7 +34,6 @@ static void single_files_are_found_in_folders(void **state)
     slad_hf_close(model);
 }
 
-/* A position table without a row for the class token is timm's only. */
 static void single_files_must_be_whole(void **state)
 {
     static const struct {
@@ -76,6 +75,35 @@ static void single_files_must_be_whole(void **state)
         description.resized_axis = cases[i].axis;
         assert_model_refused(*state, &description, cases[i].first, cases[i].second);
         assert_model_refused(*state, &description, cases[i].first, "model.safetensors");
+    }
+}
+
+/* Without any one tensor, or with one that is longer along an axis, a file is refused: but a file without registers is
+ * a model without registers, any number of them is right, and timm's position table may have a row for the class token.
+ */
+static void every_tensor_of_a_single_file_is_asked_for(void **state)
+{
+    for (int form = 0; form < 8; form++) {
+        const slad_hf_naming naming = form & 1 ? SLAD_HF_TIMM : SLAD_HF_HUB;
+        const tiny whole = tiny_of(naming, form & 2 ? SLAD_HF_DINOV2_WITH_REGISTERS : SLAD_HF_DINOV2, (form & 4) != 0);
+        for (size_t i = 0; i < slad_hf_slot_count(&whole.config); i++) {
+            slad_hf_slot slot;
+            char name[SLAD_HF_NAME_SIZE];
+            tiny description = whole;
+            slad_hf_slot_at(&slot, &whole.config, i);
+            if (part_of(slot.name, "attention.key") || part_of(slot.name, "attention.value")) continue;
+            own_name(name, naming, slot.name);
+            description.without = name;
+            if (slot.role != SLAD_HF_REGISTERS) assert_model_refused(*state, &description, "model", ".safetensors");
+            description.without = NULL;
+            description.resized = name;
+            for (size_t axis = 0; axis < slot.rank; axis++) {
+                const bool free_size =
+                    slot.role == SLAD_HF_REGISTERS || (slot.role == SLAD_HF_POSITION && position_is_added(&whole));
+                description.resized_axis = axis;
+                if (axis != 1 || !free_size) assert_model_refused(*state, &description, name, ".safetensors");
+            }
+        }
     }
 }
 
@@ -212,6 +240,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_SCRATCH(single_files_are_found_in_folders),
         WITH_SCRATCH(single_files_must_be_whole),
+        WITH_SCRATCH(every_tensor_of_a_single_file_is_asked_for),
         WITH_SCRATCH(single_files_hold_one_encoder_of_a_known_kind),
         WITH_SCRATCH(types_may_be_mixed),
         WITH_SCRATCH(no_memory_for_single_files_is_reported),

@@ -70,8 +70,9 @@ bool slad_checkpoint_name_is_known(const slad_hf_config *config, const char *nam
 {
     const size_t inside = slad_hf_layer_of(name, layer_prefix, layer);
     for (int role = 0; role < SLAD_HF_ROLES; role++) {
+        slad_hf_slot slot;
         if (in_layer((slad_hf_role)role) != (inside > 0)) continue;
-        if (config->type == SLAD_HF_VIT && (role == SLAD_HF_SCALE1 || role == SLAD_HF_SCALE2)) continue;
+        if (!slad_hf_slot_of(&slot, config, (slad_hf_role)role, 0)) continue;
         if (strcmp(name + inside, name_of(config, (slad_hf_role)role)) == 0) return true;
     }
     return false;
