@@ -1,6 +1,7 @@
 /* One joint training step, end to end and kernel by kernel.
  *
- *     step TEACHER STUDENT [--batch N] [--size N] [--steps N] [--device SPEC] [--init FILE] [--json]
+ *     step TEACHER STUDENT [--batch N] [--size N] [--steps N] [--memory-limit MIB] [--device SPEC] [--init FILE]
+ *          [--json]
  *
  * TEACHER and STUDENT are Hugging Face folders of type dinov2 (random weights do). First whole steps are timed as
  * training runs them, without waiting in between; then each launch of one micro-batch is run alone and waited for,
@@ -26,7 +27,7 @@
 
 typedef struct bench_options {
     const char *teacher, *student, *device, *init;
-    unsigned batch, size, steps;
+    unsigned batch, size, steps, memory_limit;
     bool json;
 } bench_options;
 
@@ -82,7 +83,7 @@ static slad_status time_enqueue(slad_device *device, const slad_enqueue *enqueue
         snprintf(name, sizeof name, "%s", enqueue->launch.row->entry);
     for (int i = 0; i < REPEATS; i++) {
         const double start = slad_clock_seconds(), processor = processor_seconds();
-        SLAD_TRY(enqueue->is_gemm ? slad_gemm_enqueue(&enqueue->call) : slad_launch_enqueue(device, &enqueue->launch));
+        SLAD_TRY(slad_executor_enqueue(device, enqueue));
         SLAD_TRY(slad_device_finish(device));
         const double seconds = slad_clock_seconds() - start, used = processor_seconds() - processor;
         if (seconds < best) best = seconds;
@@ -228,6 +229,7 @@ static slad_status run(slad_context *context, const bench_options *options)
     slad_train_options train = slad_train_options_default();
     const slad_device_options device_options = {.spec = options->device};
     train.batch = train.micro_batch = options->batch;
+    train.memory_limit = options->memory_limit;
     SLAD_TRY(slad_device_open(context, &device, &device_options));
     steps.resident_before = slad_peak_memory();
     SLAD_TRY(slad_encoder_open(context, &teacher, options->teacher));
@@ -274,6 +276,8 @@ int main(int argc, char **argv)
             options.size = (unsigned)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc)
             options.steps = (unsigned)strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--memory-limit") == 0 && i + 1 < argc)
+            options.memory_limit = (unsigned)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
             options.device = argv[++i];
         else if (!options.teacher)
@@ -282,8 +286,9 @@ int main(int argc, char **argv)
             options.student = argv[i];
     }
     if (!options.student || options.batch == 0 || options.steps == 0) {
-        fprintf(stderr, "usage: step TEACHER STUDENT [--batch N] [--size N] [--steps N] [--device SPEC] [--init FILE] "
-                        "[--json]\n");
+        fprintf(stderr,
+                "usage: step TEACHER STUDENT [--batch N] [--size N] [--steps N] [--memory-limit MIB] [--device SPEC] "
+                "[--init FILE] [--json]\n");
         return SLAD_ERROR_USAGE;
     }
     if (slad_context_create(&context, &callbacks, SLAD_LOG_WARNING) != SLAD_OK) return SLAD_ERROR_OUT_OF_MEMORY;

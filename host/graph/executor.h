@@ -20,6 +20,9 @@ typedef struct slad_memory_plan {
 typedef struct slad_executor_options {
     slad_gemm_provider gemm_provider;
     bool skip_self_test; /* for the self-test's own executor */
+    /* Weights that would be kept packed more than once (for both directions, or beside what they are merged from) are
+     * kept unpacked, once, and packed before each use instead: less memory, more time, the same results. */
+    bool pack_on_use;
 } slad_executor_options;
 
 slad_status slad_executor_create_opencl(slad_context *context, slad_executor **executor, slad_store *store,

@@ -141,6 +141,7 @@ static slad_status opencl_plan(slad_executor *base, slad_memory_plan *plan)
         executor->slab_count = slad_store_slab_total(base->store);
         SLAD_TRY(slad_allocate(context, &executor->in_use, executor->slab_count, sizeof *executor->in_use, "a plan"));
         for (size_t i = 0; i < executor->record_count; i++) SLAD_TRY(plan_record(executor, &executor->records[i]));
+        slad_packed_settle(executor);
         plan_store(executor);
         SLAD_TRY(plan_gemm(executor));
         for (size_t i = 0; i < executor->arena.count; i++) {
@@ -165,12 +166,14 @@ static slad_status check_plan(slad_opencl_executor *executor)
     slad_status status = SLAD_OK;
     const slad_memory_plan *plan = &executor->plan;
     const slad_device_info *info = &executor->device->info;
-    SLAD_FAIL_IF(plan->device_total > info->global_memory, SLAD_ERROR_OUT_OF_MEMORY,
-                 "The plan needs %.0f MiB (weights %.0f, trained %.0f, activations %.0f) but device %s has %.0f MiB; "
-                 "use a smaller --micro-batch, --image-size or model",
-                 (double)plan->device_total / MIB, (double)(plan->frozen + plan->packed) / MIB,
-                 (double)(plan->trained + plan->gradients + plan->moments) / MIB, (double)plan->arena / MIB, info->name,
-                 (double)info->global_memory / MIB);
+    const uint64_t taken = executor->device->allocated; /* by other executors */
+    SLAD_FAIL_IF(
+        taken > info->global_memory || plan->device_total > info->global_memory - taken, SLAD_ERROR_OUT_OF_MEMORY,
+        "The plan needs %.0f MiB (weights %.0f, trained %.0f, activations %.0f) but device %s has %.0f MiB, of "
+        "which %.0f are in use; use a smaller --micro-batch, --image-size or model",
+        (double)plan->device_total / MIB, (double)(plan->frozen + plan->packed) / MIB,
+        (double)(plan->trained + plan->gradients + plan->moments) / MIB, (double)plan->arena / MIB, info->name,
+        (double)info->global_memory / MIB, (double)taken / MIB);
 cleanup:
     return status;
 }
@@ -318,7 +321,7 @@ static slad_status opencl_run(slad_executor *base, const slad_record *record, sl
     for (size_t i = 0; i < found->enqueue_count; i++) {
         const slad_enqueue *enqueue = &found->enqueues[i];
         if (enqueue->phase != phase) continue;
-        SLAD_TRY(enqueue->is_gemm ? slad_gemm_enqueue(&enqueue->call) : slad_launch_enqueue(device, &enqueue->launch));
+        SLAD_TRY(slad_executor_enqueue(device, enqueue));
     }
     SLAD_CL_TRY(clFlush(device->queue));
 cleanup:

@@ -11,6 +11,7 @@ typedef struct slad_enqueue {
     slad_phase phase;
     bool is_gemm;
     slad_launch launch;
+    const slad_gemm_packing *packing; /* of the GEMM's weight, before it; NULL: it is packed already */
     slad_gemm_call call;
 } slad_enqueue;
 
@@ -28,6 +29,13 @@ typedef struct slad_kernel_use {
     char *defines;
 } slad_kernel_use;
 
+/* Where a weight is found when its GEMM runs. */
+typedef enum slad_packed_kind {
+    SLAD_PACKED_KEPT,   /* in a buffer of its own */
+    SLAD_PACKED_PLAIN,  /* where it lies unpacked, since that is the layout */
+    SLAD_PACKED_ON_USE, /* in a buffer that all share, packed before each GEMM from where it lies unpacked */
+} slad_packed_kind;
+
 /* A weight in the layout of the GEMM provider, merged with its adapters. */
 typedef struct slad_packed {
     slad_weight weight;
@@ -35,8 +43,9 @@ typedef struct slad_packed {
     bool transposed;
     bool per_update; /* derived from something trained: made anew after each update; else once */
     slad_gemm_layout layout;
-    cl_mem buffer;
-    slad_gemm_packing packing; /* per_update only */
+    slad_packed_kind kind;     /* by slad_packed_settle */
+    cl_mem buffer;             /* KEPT only */
+    slad_gemm_packing packing; /* per_update and ON_USE only */
 } slad_packed;
 
 typedef struct slad_opencl_executor {
@@ -64,6 +73,7 @@ typedef struct slad_opencl_executor {
     size_t problem_count, problem_capacity;
     slad_packed *packed;
     size_t packed_count, packed_capacity;
+    cl_mem packed_on_use; /* of the largest such weight */
 } slad_opencl_executor;
 
 struct slad_launcher {
@@ -74,6 +84,9 @@ struct slad_launcher {
 };
 
 /* launcher.c */
+
+/* Enqueues what was bound. */
+slad_status slad_executor_enqueue(slad_device *device, const slad_enqueue *enqueue);
 
 /* Notes that kernels touch the tensor's memory. */
 void slad_executor_note_use(slad_opencl_executor *executor, const slad_tensor *tensor);
@@ -87,6 +100,11 @@ slad_status slad_executor_walk(slad_opencl_executor *executor, slad_opencl_recor
 
 /* The packed form of a weight, added to the list (planning) if it is new. */
 slad_status slad_packed_find(slad_opencl_executor *executor, size_t *index, const slad_weight *weight, bool transposed);
+/* Decides which are kept, when all records are planned; notes the weights that must lie on the device unpacked. */
+void slad_packed_settle(slad_opencl_executor *executor);
+/* Where the packed weight is when its GEMM runs, and what packs it before (NULL: nothing does). */
+slad_gemm_operand slad_packed_locate(const slad_opencl_executor *executor, size_t index,
+                                     const slad_gemm_packing **packing);
 /* Bytes of all packed weights that stay, and of the largest frozen weight that only passes through staging. */
 void slad_packed_sizes(const slad_opencl_executor *executor, uint64_t *bytes, uint64_t *largest, uint64_t *staging);
 /* Allocates all; packs those that are derived once, binds the launches of the others. */

@@ -132,10 +132,20 @@ slad_status slad_launch_gemm(slad_launcher *launcher, const slad_tensor *c, cons
     }
     SLAD_TRY(add_enqueue(launcher, &enqueue));
     enqueue->is_gemm = true;
+    const slad_gemm_operand packed = slad_packed_locate(executor, index, &enqueue->packing);
     SLAD_TRY(slad_gemm_bind(executor->gemm, &enqueue->call, slad_executor_locate(executor, launcher->record, c),
-                            slad_executor_locate(executor, launcher->record, a),
-                            (slad_gemm_operand){executor->packed[index].buffer, 0},
+                            slad_executor_locate(executor, launcher->record, a), packed,
                             slad_executor_locate(executor, launcher->record, bias), &problem));
+cleanup:
+    return status;
+}
+
+slad_status slad_executor_enqueue(slad_device *device, const slad_enqueue *enqueue)
+{
+    slad_status status = SLAD_OK;
+    if (!enqueue->is_gemm) return slad_launch_enqueue(device, &enqueue->launch);
+    if (enqueue->packing) SLAD_TRY(slad_gemm_enqueue_pack(enqueue->packing));
+    SLAD_TRY(slad_gemm_enqueue(&enqueue->call));
 cleanup:
     return status;
 }

@@ -1,5 +1,5 @@
 /* Weights in the GEMM provider's layout, merged with their adapters: made once where all is frozen, else once an
- * update. */
+ * update; or before each use, where memory is short. */
 #include "base/memory.h"
 #include "graph/executor_opencl.h"
 #include <string.h>
@@ -47,7 +47,6 @@ slad_status slad_packed_find(slad_opencl_executor *executor, size_t *index, cons
     packed->per_update = depends_on_trained(weight);
     packed->layout = transposed ? slad_gemm_get_layout(executor->gemm, packed->in, packed->out)
                                 : slad_gemm_get_layout(executor->gemm, packed->out, packed->in);
-    if (packed->per_update) slad_executor_note_use(executor, weight->weight);
     for (unsigned i = 0; i < weight->adapter_count; i++) {
         slad_executor_note_use(executor, weight->adapters[i].lora_a);
         slad_executor_note_use(executor, weight->adapters[i].lora_b);
@@ -56,11 +55,73 @@ cleanup:
     return status;
 }
 
+/* Whether the weight as it lies is what the provider reads: dx = dy W, of a provider with one panel. */
+static bool is_plain(const slad_packed *packed)
+{
+    return packed->transposed && packed->weight.adapter_count == 0 && packed->layout.panel == packed->layout.columns &&
+           packed->layout.elements == packed->out * packed->in;
+}
+
+/* Whether more than this one packed copy of the weight would be kept. */
+static bool is_kept_twice(const slad_opencl_executor *executor, const slad_packed *packed)
+{
+    if (executor->in_use[packed->weight.weight->slab->id]) return true;
+    for (size_t i = 0; i < executor->packed_count; i++)
+        if (&executor->packed[i] != packed && executor->packed[i].weight.weight->slab == packed->weight.weight->slab)
+            return true;
+    return false;
+}
+
+void slad_packed_settle(slad_opencl_executor *executor)
+{
+    for (size_t i = 0; i < executor->packed_count; i++) {
+        slad_packed *packed = &executor->packed[i];
+        if (is_plain(packed)) packed->kind = SLAD_PACKED_PLAIN;
+        if (is_plain(packed) || packed->per_update) slad_executor_note_use(executor, packed->weight.weight);
+    }
+    for (size_t i = 0; i < executor->packed_count; i++) {
+        slad_packed *packed = &executor->packed[i];
+        if (packed->kind == SLAD_PACKED_PLAIN || !executor->options.pack_on_use || !is_kept_twice(executor, packed))
+            continue;
+        packed->kind = SLAD_PACKED_ON_USE;
+        slad_executor_note_use(executor, packed->weight.weight);
+    }
+}
+
+slad_gemm_operand slad_packed_locate(const slad_opencl_executor *executor, size_t index,
+                                     const slad_gemm_packing **packing)
+{
+    const slad_packed *packed = &executor->packed[index];
+    *packing = packed->kind == SLAD_PACKED_ON_USE ? &packed->packing : NULL;
+    switch (packed->kind) {
+    case SLAD_PACKED_PLAIN:
+        return slad_executor_locate(executor, NULL, packed->weight.weight);
+    case SLAD_PACKED_ON_USE:
+        return (slad_gemm_operand){executor->packed_on_use, 0};
+    case SLAD_PACKED_KEPT:
+        break;
+    }
+    return (slad_gemm_operand){packed->buffer, 0};
+}
+
+/* Bytes of the buffer that weights packed on use share. */
+static uint64_t on_use_bytes(const slad_opencl_executor *executor)
+{
+    uint64_t largest = 0;
+    for (size_t i = 0; i < executor->packed_count; i++) {
+        const uint64_t size = executor->packed[i].layout.elements * sizeof(float);
+        if (executor->packed[i].kind == SLAD_PACKED_ON_USE && largest < size) largest = size;
+    }
+    return largest;
+}
+
 void slad_packed_sizes(const slad_opencl_executor *executor, uint64_t *bytes, uint64_t *largest, uint64_t *staging)
 {
-    *bytes = *largest = *staging = 0;
+    *bytes = *largest = on_use_bytes(executor);
+    *staging = 0;
     for (size_t i = 0; i < executor->packed_count; i++) {
         const slad_packed *packed = &executor->packed[i];
+        if (packed->kind != SLAD_PACKED_KEPT) continue;
         const uint64_t size = packed->layout.elements * sizeof(float);
         const uint64_t plain = (uint64_t)packed->out * packed->in * sizeof(float);
         *bytes += size;
@@ -69,8 +130,8 @@ void slad_packed_sizes(const slad_opencl_executor *executor, uint64_t *bytes, ui
     }
 }
 
-static slad_status bind_pack(slad_opencl_executor *executor, slad_packed *packed, slad_gemm_operand weight,
-                             slad_gemm_packing *packing)
+static slad_status bind_pack(slad_opencl_executor *executor, const slad_packed *packed, cl_mem buffer,
+                             slad_gemm_operand weight, slad_gemm_packing *packing)
 {
     slad_gemm_adapter adapters[SLAD_MAX_ADAPTERS];
     for (unsigned i = 0; i < packed->weight.adapter_count; i++) {
@@ -88,7 +149,7 @@ static slad_status bind_pack(slad_opencl_executor *executor, slad_packed *packed
             .scale = (float)source->scale,
         };
     }
-    return slad_gemm_bind_pack(executor->gemm, packing, (slad_gemm_operand){packed->buffer, 0}, &packed->layout, weight,
+    return slad_gemm_bind_pack(executor->gemm, packing, (slad_gemm_operand){buffer, 0}, &packed->layout, weight,
                                packed->out, packed->in, packed->transposed, adapters, packed->weight.adapter_count);
 }
 
@@ -124,7 +185,7 @@ static slad_status pack_once(slad_opencl_executor *executor, slad_packed *packed
         }
         *staged = weight->slab;
     }
-    SLAD_TRY(bind_pack(executor, packed, place, &packing));
+    SLAD_TRY(bind_pack(executor, packed, packed->buffer, place, &packing));
     SLAD_TRY(slad_gemm_enqueue_pack(&packing));
     SLAD_TRY(slad_device_finish(device));
 cleanup:
@@ -140,14 +201,31 @@ static slad_status allocate_family(slad_opencl_executor *executor, size_t first,
     const slad_slab *slab = executor->packed[first].weight.weight->slab;
     for (size_t i = first; i < executor->packed_count; i++) {
         slad_packed *packed = &executor->packed[i];
-        if (packed->buffer || packed->weight.weight->slab != slab) continue;
+        if (packed->kind != SLAD_PACKED_KEPT || packed->buffer || packed->weight.weight->slab != slab) continue;
         SLAD_TRY(slad_buffer_create(executor->device, &packed->buffer, packed->layout.elements * sizeof(float),
                                     packed->weight.weight->name));
         if (packed->per_update)
-            SLAD_TRY(bind_pack(executor, packed, slad_executor_locate(executor, NULL, packed->weight.weight),
-                               &packed->packing));
+            SLAD_TRY(bind_pack(executor, packed, packed->buffer,
+                               slad_executor_locate(executor, NULL, packed->weight.weight), &packed->packing));
         else
             SLAD_TRY(pack_once(executor, packed, staging, host, staged));
+    }
+cleanup:
+    return status;
+}
+
+/* The buffer of weights that are packed on use, and what packs them. */
+static slad_status allocate_on_use(slad_opencl_executor *executor)
+{
+    slad_status status = SLAD_OK;
+    const uint64_t bytes = on_use_bytes(executor);
+    if (bytes == 0) return SLAD_OK;
+    SLAD_TRY(slad_buffer_create(executor->device, &executor->packed_on_use, bytes, "a packed weight"));
+    for (size_t i = 0; i < executor->packed_count; i++) {
+        slad_packed *packed = &executor->packed[i];
+        if (packed->kind != SLAD_PACKED_ON_USE) continue;
+        SLAD_TRY(bind_pack(executor, packed, executor->packed_on_use,
+                           slad_executor_locate(executor, NULL, packed->weight.weight), &packed->packing));
     }
 cleanup:
     return status;
@@ -167,7 +245,9 @@ slad_status slad_packed_allocate(slad_opencl_executor *executor)
         SLAD_TRY(slad_allocate(context, &host, staging_bytes, 1, "staging of weights"));
     }
     for (size_t i = 0; i < executor->packed_count; i++)
-        if (!executor->packed[i].buffer) SLAD_TRY(allocate_family(executor, i, staging, host, &staged));
+        if (executor->packed[i].kind == SLAD_PACKED_KEPT && !executor->packed[i].buffer)
+            SLAD_TRY(allocate_family(executor, i, staging, host, &staged));
+    SLAD_TRY(allocate_on_use(executor));
 cleanup:
     if (staging) slad_buffer_free(executor->device, staging, staging_bytes);
     slad_release(host);
@@ -178,7 +258,8 @@ slad_status slad_packed_refresh(slad_opencl_executor *executor)
 {
     slad_status status = SLAD_OK;
     for (size_t i = 0; status == SLAD_OK && i < executor->packed_count; i++)
-        if (executor->packed[i].per_update) status = slad_gemm_enqueue_pack(&executor->packed[i].packing);
+        if (executor->packed[i].per_update && executor->packed[i].kind == SLAD_PACKED_KEPT)
+            status = slad_gemm_enqueue_pack(&executor->packed[i].packing);
     return status;
 }
 
@@ -189,5 +270,6 @@ void slad_packed_free(slad_opencl_executor *executor)
         slad_gemm_packing_free(&packed->packing);
         if (packed->buffer) slad_buffer_free(executor->device, packed->buffer, packed->layout.elements * sizeof(float));
     }
+    if (executor->packed_on_use) slad_buffer_free(executor->device, executor->packed_on_use, on_use_bytes(executor));
     slad_release(executor->packed);
 }

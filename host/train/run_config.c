@@ -59,9 +59,11 @@ static cJSON *describe_data(const slad_dataset *dataset, const char *path)
     return data;
 }
 
-static cJSON *describe_plan(const slad_memory_plan *plan)
+static cJSON *describe_plan(const slad_trainer *trainer)
 {
+    const slad_memory_plan *plan = &trainer->plan;
     cJSON *memory = cJSON_CreateObject();
+    cJSON_AddBoolToObject(memory, "pack_on_use", trainer->choice.pack_on_use);
     cJSON_AddNumberToObject(memory, "weights_bytes", (double)(plan->frozen + plan->packed));
     cJSON_AddNumberToObject(memory, "trained_bytes", (double)(plan->trained + plan->gradients + plan->moments));
     cJSON_AddNumberToObject(memory, "activation_bytes", (double)plan->arena);
@@ -111,7 +113,7 @@ slad_status slad_run_config_write(slad_context *context, const char *folder, con
     cJSON_AddNumberToObject(json, "trained_parameters", (double)slad_trainer_parameter_count(trainer));
     cJSON_AddItemToObject(json, "data", describe_data(dataset, data));
     cJSON_AddItemToObject(json, "device", describe_device(trainer));
-    cJSON_AddItemToObject(json, "memory_plan", describe_plan(&trainer->plan));
+    cJSON_AddItemToObject(json, "memory_plan", describe_plan(trainer));
     SLAD_TRY(slad_json_write(context, path, json));
 cleanup:
     cJSON_Delete(json);

@@ -222,6 +222,7 @@ slad_status slad_trainer_record(slad_trainer *trainer, slad_memory_choice choice
 {
     slad_context *context = trainer->context;
     slad_status status = SLAD_OK;
+    const slad_executor_options options = {.pack_on_use = choice.pack_on_use};
     trainer->choice = choice;
     SLAD_TRY(
         slad_store_create(context, &trainer->store, (size_t)(trainer->device->info.max_allocation / sizeof(float))));
@@ -231,7 +232,7 @@ slad_status slad_trainer_record(slad_trainer *trainer, slad_memory_choice choice
     SLAD_TRY(record_training(trainer));
     SLAD_TRY(record_evaluation(trainer));
     SLAD_TRY(record_exchange(trainer));
-    SLAD_TRY(slad_executor_create_opencl(context, &trainer->executor, trainer->store, trainer->device, NULL));
+    SLAD_TRY(slad_executor_create_opencl(context, &trainer->executor, trainer->store, trainer->device, &options));
     SLAD_TRY(slad_executor_add(trainer->executor, trainer->training.record));
     SLAD_TRY(slad_executor_add(trainer->executor, trainer->evaluation.record));
     if (trainer->exchange) SLAD_TRY(slad_executor_add(trainer->executor, trainer->exchange));

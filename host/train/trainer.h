@@ -35,6 +35,7 @@ typedef struct slad_flight {
 /* How a trainer spends memory, slad_trainer_plan_memory. */
 typedef struct slad_memory_choice {
     uint32_t micro_batch; /* images at once on the device */
+    bool pack_on_use;     /* slad_executor_options */
 } slad_memory_choice;
 
 struct slad_trainer {
@@ -116,8 +117,8 @@ uint64_t slad_trainer_memory_limit(const slad_device *device);
 slad_status slad_trainer_record(slad_trainer *trainer, slad_memory_choice choice);
 /* Gives back all that slad_trainer_record made, but not what the caller of slad_trainer_build gave. */
 void slad_trainer_dismantle(slad_trainer *trainer);
-/* Records the first choice whose plan stays below the limit: the given micro-batch, or the largest of batch, batch / 2,
- * ... 1. Says what it chose and why. Errors: SLAD_ERROR_OUT_OF_MEMORY with what would fit. */
+/* Records the first choice whose plan stays below the limit (the order stands in trainer_memory.c), and says what it
+ * chose and why. Errors: SLAD_ERROR_OUT_OF_MEMORY with what would fit. */
 slad_status slad_trainer_plan_memory(slad_trainer *trainer);
 
 #endif

@@ -5,7 +5,7 @@
 
 #define MIB (1024.0 * 1024.0)
 
-enum { MOST_CHOICES = 32 }; /* a batch of at most 2^16 images, halved */
+enum { MOST_CHOICES = 64 }; /* a batch of at most 2^16 images has 17 halves */
 
 /* What the plan must stay below, and in words whose limit that is. */
 typedef struct memory_bound {
@@ -38,23 +38,46 @@ static memory_bound bound_of(const slad_trainer *trainer)
     return bound;
 }
 
-/* All that may be chosen, what is preferred first: the wanted micro-batch, then halves of it (rounded up) down to one
- * image. Returns their number. */
+/* Rows of a GEMM (images times tokens) below which smaller micro-batches cost more than packing weights on use does:
+ * every weight is then read for few rows. */
+enum { LEAST_ROWS = 1024 };
+
+static size_t rows_of_an_image(const slad_trainer *trainer)
+{
+    const slad_encoder *encoder = trainer->teacher_encoder ? trainer->teacher_encoder : trainer->student_encoder;
+    const size_t side = trainer->image_size / (encoder->info.patch ? encoder->info.patch : 1);
+    return 1 + encoder->info.registers + side * side;
+}
+
+/* Appends the choice with the wanted micro-batch, then with halves of it (rounded up) as long as they have that many
+ * rows, at least down to one image for 0. */
+static size_t add_halves(slad_memory_choice choices[MOST_CHOICES], size_t count, const slad_trainer *trainer,
+                         slad_memory_choice choice, size_t least_rows)
+{
+    const slad_train_options *options = &trainer->options;
+    choice.micro_batch = options->micro_batch ? options->micro_batch : options->batch;
+    for (;; choice.micro_batch = (choice.micro_batch + 1) / 2) {
+        choices[count++] = choice;
+        const size_t next = (choice.micro_batch + 1) / 2;
+        if (choice.micro_batch == 1 || next * rows_of_an_image(trainer) < least_rows) return count;
+    }
+}
+
+/* All that may be chosen, what is preferred first. Smaller micro-batches are preferred as long as they are large enough
+ * to keep a device busy; then weights are packed on use. A micro-batch that was given is kept as long as anything
+ * else helps. Returns their number. */
 static size_t list_choices(slad_memory_choice choices[MOST_CHOICES], const slad_trainer *trainer)
 {
-    size_t count = 0;
-    const slad_train_options *options = &trainer->options;
-    const uint32_t wanted = options->micro_batch ? options->micro_batch : options->batch;
-    for (uint32_t images = wanted; count < MOST_CHOICES; images = (images + 1) / 2) {
-        choices[count++].micro_batch = images;
-        if (images == 1) break;
-    }
-    return count;
+    const slad_memory_choice kept = {0}, on_use = {.pack_on_use = true};
+    const size_t least = trainer->options.micro_batch ? SIZE_MAX : LEAST_ROWS;
+    const size_t count = add_halves(choices, 0, trainer, kept, least);
+    return add_halves(choices, count, trainer, on_use, 0);
 }
 
 static void choice_text(char text[128], const slad_memory_choice *choice)
 {
-    (void)snprintf(text, 128, "micro-batches of %u", choice->micro_batch);
+    (void)snprintf(text, 128, "micro-batches of %u%s", choice->micro_batch,
+                   choice->pack_on_use ? ", weights packed on use" : "");
 }
 
 /* The choice, and why it was not the one before it. refused: bytes of that, 0 where one buffer would have been too
@@ -116,7 +139,8 @@ slad_status slad_trainer_plan_memory(slad_trainer *trainer)
     SLAD_TRY(build_what_fits(trainer, choices, count, &bound, &taken, &refused));
     const double needed = (double)trainer->plan.device_total / MIB;
     SLAD_FAIL_IF(trainer->plan.device_total > bound.bytes, SLAD_ERROR_OUT_OF_MEMORY,
-                 "Even one image at a time needs %.0f MiB, more than %s; choose a smaller model or --image-size%s",
+                 "Even one image at a time, with weights packed on use, needs %.0f MiB, more than %s; choose a smaller "
+                 "model or --image-size%s",
                  needed, bound.words, trainer->options.memory_limit ? ", or a larger --memory-limit" : "");
     SLAD_FAIL_IF(given && trainer->choice.micro_batch != given, SLAD_ERROR_OUT_OF_MEMORY,
                  "--micro-batch %u needs more than %s, or more in one buffer than it allows; --micro-batch %u would "
