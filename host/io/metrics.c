@@ -145,6 +145,9 @@ slad_status slad_metrics_write_step(slad_context *context, slad_metrics *metrics
         {"loss_teacher", "loss/teacher", step->has_teacher, step->loss_teacher},
         {"loss_kl", "loss/kl", step->has_kl, step->loss_kl},
         {"loss_feature", "loss/feature", step->has_feature, step->loss_feature},
+        {"shared_norm_teacher", "shared/norm_teacher", step->has_shared, step->shared_teacher_norm},
+        {"shared_norm_student", "shared/norm_student", step->has_shared, step->shared_student_norm},
+        {"shared_cosine", "shared/cosine", step->has_shared, step->shared_cosine},
         {"lr", "lr", true, step->learning_rate},
         {"images_per_s", "images_per_s", true, step->images_per_second},
     };

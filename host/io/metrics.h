@@ -28,11 +28,14 @@ typedef struct slad_metrics_step {
     double loss;
     bool has_student, has_teacher, has_kl, has_feature; /* a loss that does not exist has no key */
     double loss_student, loss_teacher, loss_kl, loss_feature;
+    bool has_shared; /* of gradients of shared adapters: the norms of both models' parts, and their cosine */
+    double shared_teacher_norm, shared_student_norm, shared_cosine;
     double learning_rate;
     double images_per_second;
 } slad_metrics_step;
 
-/* Keys: step, stage, epoch, loss, loss_student, loss_teacher, loss_kl, loss_feature, lr, images_per_s. Errors:
+/* Keys: step, stage, epoch, loss, loss_student, loss_teacher, loss_kl, loss_feature, shared_norm_teacher,
+ * shared_norm_student, shared_cosine, lr, images_per_s. Errors:
  * SLAD_ERROR_WRITE. */
 slad_status slad_metrics_write_step(slad_context *context, slad_metrics *metrics, const slad_metrics_step *step);
 /* Any object, which is left as it is. In the event file, an object with the text "event" and the number "step" is each

@@ -46,6 +46,10 @@ static slad_status write_step(slad_run *run, const slad_step_report *report)
         .loss_kl = report->loss_kl,
         .has_feature = !isnan(report->loss_feature),
         .loss_feature = report->loss_feature,
+        .has_shared = !isnan(report->shared_cosine),
+        .shared_teacher_norm = report->shared_teacher_norm,
+        .shared_student_norm = report->shared_student_norm,
+        .shared_cosine = report->shared_cosine,
         .learning_rate = report->learning_rate,
         .images_per_second = rate,
     };

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "train/features_loss.h"
 #include "train/losses.h"
+#include "train/shared_gradient.h"
 #include <string.h>
 
 uint64_t slad_trainer_steps_done(const slad_trainer *trainer)
@@ -121,6 +122,7 @@ static slad_status place_networks(slad_trainer *trainer)
     for (int i = 0; i < 2; i++) SLAD_TRY(place_adapters(trainer, &roles[i]));
     for (int i = 0; i < 2; i++) SLAD_TRY(place_head(trainer, &roles[i]));
     SLAD_TRY(slad_features_loss_place(trainer));
+    SLAD_TRY(slad_shared_gradient_place(trainer));
 cleanup:
     return status;
 }
@@ -160,8 +162,10 @@ static slad_status record_forward(slad_trainer *trainer, slad_pass *pass, const 
     pass->pixels = slad_record_input(pass->record, "pixels", SLAD_F32, 4, size, 0);
     if (training && trainer->mask_key) pass->samples = slad_record_input(pass->record, "samples", SLAD_I32, 1, size, 0);
     /* The teacher last: gradients are made in the reverse order, so that it writes to shared adapters first. */
+    if (training && trainer->conflict) slad_gradient_conflict_student_begins(pass->record, trainer->conflict);
     pass->student_tokens = record_tokens(trainer, pass, student_of(trainer));
     pass->student_logits = record_logits(pass->record, &trainer->student, pass->student_tokens);
+    if (training && trainer->conflict) slad_gradient_conflict_student_ends(pass->record, trainer->conflict);
     pass->teacher_tokens = record_tokens(trainer, pass, teacher_of(trainer));
     pass->teacher_logits = record_logits(pass->record, &trainer->teacher, pass->teacher_tokens);
     SLAD_TRY(slad_record_status(pass->record));
@@ -189,6 +193,7 @@ static slad_status record_training(slad_trainer *trainer)
                                  trainer->accumulators, &losses);
     slad_features_loss_record(trainer, pass);
     SLAD_TRY(slad_record_differentiate(pass->record));
+    if (trainer->conflict) SLAD_TRY(slad_gradient_conflict_report(pass->record, trainer->conflict, trainer->report));
     SLAD_TRY(slad_optimizer(pass->record, trainer->step_values, trainer->accumulators, trainer->report, options->clip));
     if (options->ema > 0) SLAD_TRY(slad_moving_average(pass->record, trainer->step_values, trainer->report));
     SLAD_TRY(slad_record_status(pass->record));

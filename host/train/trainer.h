@@ -55,8 +55,9 @@ struct slad_trainer {
     slad_executor *executor;
     slad_network teacher, student;
     slad_pass training, evaluation;
-    const slad_tensor *projection; /* of --feature-loss, else NULL */
-    slad_record *exchange;         /* NULL: no averages */
+    const slad_gradient_conflict *conflict; /* NULL: nothing is shared */
+    const slad_tensor *projection;          /* of --feature-loss, else NULL */
+    slad_record *exchange;                  /* NULL: no averages */
     const slad_tensor *step_values, *accumulators, *report;
     const slad_tensor *mask_key; /* NULL: no dropout */
     int32_t *samples;            /* 0, 1, ...: places in the batch, for more than any micro-batch covers */

@@ -176,6 +176,9 @@ typedef struct slad_step_report {
     uint64_t step; /* 0-based */
     double loss, loss_student, loss_teacher, loss_kl, loss_feature;
     double gradient_norm; /* before clipping */
+    /* Of the adapters that both share: the norms of the teacher's own gradient and of the student's part of it, and the
+     * cosine between the two, negative where they pull apart; NaN where nothing is shared. */
+    double shared_teacher_norm, shared_student_norm, shared_cosine;
     double learning_rate; /* of the adapters (of the head for probes) */
     double accuracy;      /* of the student on the batch */
     bool skipped;         /* gradients were not finite: nothing was updated */
