@@ -96,6 +96,10 @@ static slad_status check_adaptation(slad_context *context, const slad_train_opti
         options->stages == SLAD_STAGES_TWO && (teacher == SLAD_ADAPT_NONE || teacher == SLAD_ADAPT_FROZEN),
         SLAD_ERROR_USAGE,
         "--stages two trains a teacher before the student: give --teacher-adapt probe, lora or all, or --stages joint");
+    SLAD_FAIL_IF(
+        options->lora_dropout > 0 && teacher != SLAD_ADAPT_LORA && student != SLAD_ADAPT_LORA, SLAD_ERROR_USAGE,
+        "--lora-dropout masks what adapters see, and these options train no adapters: use --student-adapt lora, "
+        "or leave it out");
 cleanup:
     return status;
 }
@@ -118,6 +122,10 @@ static slad_status check_sharing(slad_context *context, const slad_train_options
         !shared && options->unmapped == SLAD_UNMAPPED_FROZEN, SLAD_ERROR_USAGE,
         "--unmapped frozen freezes teacher layers that no student layer shares, and nothing is shared: use --method "
         "slad");
+    SLAD_FAIL_IF(options->share_scale == SLAD_SHARE_SCALE_FAN_IN && (!shared || options->share == SLAD_SHARE_B),
+                 SLAD_ERROR_USAGE,
+                 "--share-scale fan-in makes up for columns of A that were drawn for the teacher's width, and A is not "
+                 "shared: use --share both or a, or leave it out");
     SLAD_FAIL_IF(options->share_truncation == SLAD_TRUNCATION_NAIVE &&
                      (options->lora_form == SLAD_LORA_SPLIT || !shared || options->share == SLAD_SHARE_A),
                  SLAD_ERROR_USAGE,

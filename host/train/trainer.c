@@ -134,7 +134,9 @@ static slad_status place_state(slad_trainer *trainer)
     SLAD_TRY(slad_store_state(trainer->store, &trainer->step_values, "step_values", SLAD_F32, 1, &values));
     SLAD_TRY(slad_store_state(trainer->store, &trainer->accumulators, "accumulators", SLAD_F32, 1, &sums));
     SLAD_TRY(slad_store_state(trainer->store, &trainer->report, "report", SLAD_F32, 1, &report));
-    if (trainer->options.lora_dropout > 0)
+    /* A stage without adapters has nothing to mask, and what no kernel reads has no memory. */
+    if (trainer->options.lora_dropout > 0 &&
+        (teacher_of(trainer).adapt == SLAD_ADAPT_LORA || student_of(trainer).adapt == SLAD_ADAPT_LORA))
         SLAD_TRY(slad_store_state(trainer->store, &trainer->mask_key, "mask_key", SLAD_I32, 1, &key));
 cleanup:
     return status;

@@ -160,6 +160,10 @@ run 2 train $pair --out run --method lora
 says --teacher
 run 2 train --student student --data data --out run --method probe --share both
 says --share
+run 2 train --student student --data data --out run --method finetune --lora-dropout 0.1
+says --lora-dropout
+run 2 train $pair --out run --share b --share-scale fan-in
+says --share-scale
 run 2 train $pair --out run --batch 4 --micro-batch 5
 says --micro-batch --batch
 run 2 train $pair --out run surplus

@@ -16,6 +16,7 @@ import os
 
 import torch
 import torch.nn.functional as F
+from dropout_masks import factors
 from formula import encoder, labels, tensor
 from safetensors.torch import save_file
 
@@ -25,7 +26,7 @@ STUDENT = dict(width=16, layers=2, heads=2)
 KINDS = {"plain": {}, "giant": dict(kind="dinov2_with_registers", registers=3, gated=True), "vit": dict(kind="vit")}
 PATCH, GRID, SIZE = 4, 5, 16
 RANK, ALPHA, PRIVATE_RANK, CLASSES, TAU = 3, 4.0, 2, 5, 2.0
-IMAGES, BATCH, STEPS, WARMUP = 16, 6, 10, 0.2
+IMAGES, BATCH, STEPS, WARMUP, SEED = 16, 6, 10, 0.2, 7
 LR, HEAD_LR, DECAY, CLIP = 4e-3, 1e-2, 0.05, 2.5
 PROJECTION = "student.projection.weight"
 
@@ -73,6 +74,10 @@ CASES = {
     "finetune_vit": dict(student="all", student_kind="vit", head="cls"),
     "giant": dict(SHARED, targets="all", teacher_kind="giant", student_kind="giant"),
     "vit": dict(SHARED, targets="all", student_kind="vit", head="cls"),
+    "dropout": dict(SHARED, dropout=0.2),
+    "dropout_all": dict(SHARED, dropout=0.1, private=PRIVATE_RANK, form="split", targets="all", map=[3, -1]),
+    "dropout_kd": dict(teacher="lora", stages=2, dropout=0.3),
+    "dropout_probe": dict(teacher="probe", stages=2, dropout=0.3),
     "smoothing": dict(SHARED, smoothing=0.1),
     "mixed": dict(SHARED, mixed=True),
     "mixed_smoothing": dict(student="lora", mixed=True, smoothing=0.1),
@@ -141,6 +146,7 @@ class Model:
 
     def __init__(self, name, spec, case, trained):
         self.name, self.spec, self.case, self.trained, self.parameters = name, spec, case, trained, {}
+        self.training, self.step = True, 0
         self.kind = case[f"{name}_kind"]
         self.model = encoder(name + ".", spec["width"], spec["layers"], spec["heads"], 4, PATCH, GRID, torch.float64,
                              **KINDS[self.kind])
@@ -160,11 +166,20 @@ class Model:
     def hook(self, module, layer, site, block):
         def add(_, inputs, output):
             rows = module.out_features
-            for a, b, scale in self.pairs.get((layer, site), []):
-                output = output + scale * F.linear(F.linear(inputs[0], a()), b()[block * rows:(block + 1) * rows])
+            for number, (a, b, scale) in enumerate(self.pairs.get((layer, site), [])):
+                x = self.drop(inputs[0], layer, site, number)
+                output = output + scale * F.linear(F.linear(x, a()), b()[block * rows:(block + 1) * rows])
             return output
 
         module.register_forward_hook(add)
+
+    def drop(self, x, layer, site, private):
+        """What a pair sees of x: dropout with a mask of the step, the image's place in the batch, and the pair's stream."""
+        if not self.case["dropout"] or not self.training:
+            return x
+        place = ["qkv", "q", "k", "v", "proj", "fc1", "fc2"].index(site)
+        stream = layer << 5 | place << 2 | private << 1 | (self.name == "student")
+        return x * torch.from_numpy(factors(SEED, self.step, stream, range(len(x)), *x.shape[1:], self.case["dropout"]))
 
     def own(self, i, site, kind, rank):
         """A factor of this model's own: kind is lora_A, lora_B, private_A or private_B."""
@@ -312,6 +327,9 @@ def train(name, out, teacher, student, case, stage):
     losses, norms, average = [], [], {}
     for step in range(STEPS):
         rows = batches[step % len(batches)]
+        for model in (teacher, student):
+            if model:
+                model.step = step
         parts = losses_of(teacher, student, case, pixels[rows], target[rows], stage)
         optimizer.zero_grad()
         parts[0].backward()
@@ -338,6 +356,7 @@ def run(name, out):
     teacher, student = make_models(case)
     if case["stages"] == 2:
         train(name + ".first", out, teacher, student, case, "first")
+        teacher.training = False
         for value in teacher.parameters.values():
             value.requires_grad_(False)
         train(name, out, teacher, student, case, "second")
@@ -393,6 +412,7 @@ def check_peft(form, targets, rs_lora):
 
 
 def main():
+    torch.set_num_threads(1)  # threads would only wait for one another: nothing here is large
     for form in ("split", "fused"):
         for targets in ("qkv", "all"):
             check_peft(form, targets, False)
