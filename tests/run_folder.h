@@ -12,7 +12,8 @@ typedef struct run_folder {
     const char *fingerprint;
     size_t images, wrong_from, wrong_to; /* the student has these images wrong, and all others right */
     bool teacher;
-    size_t classes; /* 0: the three "<cat>", "dog" and "b&w"; else so many "<0>", "<1>", .. */
+    const char *student; /* as JSON writes it; NULL: "/s" */
+    size_t classes;      /* 0: the three "<cat>", "dog" and "b&w"; else so many "<0>", "<1>", .. */
 } run_folder;
 
 static inline void run_folder_file(const scratch *own, const run_folder *run, const char *name, const char *text)
@@ -52,13 +53,13 @@ static inline void run_folder_write(const scratch *own, const run_folder *run)
     for (size_t i = 0, used = 0; i < run->classes; i++)
         used += (size_t)snprintf(classes + used, sizeof classes - used, "%s\"<%zu>\"", i ? "," : "", i);
     (void)snprintf(text, sizeof text,
-                   "{\"slad_version\":\"1\",\"started\":\"2026-01-02T03:04:05Z\",\"teacher\":%s,\"student\":\"/s\","
+                   "{\"slad_version\":\"1\",\"started\":\"2026-01-02T03:04:05Z\",\"teacher\":%s,\"student\":\"%s\","
                    "\"options\":{\"method\":\"%s\",\"batch\":4,\"seed\":%u%s},\"image_size\":56,\"total_steps\":6,"
                    "\"trained_parameters\":1234,\"data\":{\"path\":\"/nowhere\",\"fingerprint\":\"%s\","
                    "\"train_images\":10,\"validation_images\":%zu,\"classes\":[%s]},"
                    "\"device\":{\"name\":\"D\"},\"memory_plan\":{\"total_bytes\":1048576}}",
-                   run->teacher ? "\"/t\"" : "null", run->method, run->seed, run->options ? run->options : "",
-                   run->fingerprint, run->images, classes);
+                   run->teacher ? "\"/t\"" : "null", run->student ? run->student : "/s", run->method, run->seed,
+                   run->options ? run->options : "", run->fingerprint, run->images, classes);
     run_folder_file(own, run, "config.json", text);
     (void)snprintf(
         text, sizeof text,

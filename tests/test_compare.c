@@ -119,6 +119,32 @@ static void test_labels(void **state)
     cJSON_Delete(json);
 }
 
+/* What sets groups apart is called by its name, and no name of a folder ends a cell of the table. */
+static void test_names(void **state)
+{
+    scratch *own = *state;
+    static const char *const names[] = {"a", "b", "c\xff\n"};
+    run_folder run = usual;
+    cJSON *json;
+    char *markdown;
+    run.name = "a";
+    run_folder_write(own, &run);
+    run.name = "b";
+    run.student = "/models/s|t\\n\\u001b[31m";
+    run_folder_write(own, &run);
+    run.name = "c\xff\n";
+    run.student = "/models/s";
+    run.fingerprint = "fedcba9876543210";
+    run_folder_write(own, &run);
+    assert_int_equal(compare(own, &json, &markdown, names, 3), SLAD_OK);
+    assert_string_equal(cJSON_GetObjectItem(at(json, "groups", 0), "label")->valuestring, "slad, student s");
+    assert_non_null(strstr(markdown, "| slad, student s\\|t  [31m | 1 |"));
+    assert_non_null(strstr(markdown, "c\xef\xbf\xbd  was not trained to its end\n"));
+    assert_null(strchr(markdown, '\x1b'));
+    slad_release(markdown);
+    cJSON_Delete(json);
+}
+
 static void assert_note(const cJSON *json, const char *part)
 {
     const cJSON *note;
@@ -184,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_groups, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_labels, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_names, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_no_significance, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_refusals, scratch_begin, scratch_end),
     };

@@ -153,8 +153,20 @@ static void test_patterns(void **state)
         {"(?:q|k)_proj", "z.k_proj", true},
         {"layer.\\d+?.q", "layer.17.q", true},
         {"layer.[\\d]*.q", "layer.17.q", true},
+        {"(l(ayer)+\\.)+(\\d)+", "layerlayer.layer.17", true},
+        {"\\<q", "a.q", false},
+        {"\\<q", "a.<q", true},
     };
-    static const char *const bad[] = {"(?=a)", "a{2}", "\\w", "a**", "[", "(a", "[a-", "a\\"};
+    static const char *const bad[] = {"(?=a)",
+                                      "a{2}",
+                                      "\\w",
+                                      "a**",
+                                      "[",
+                                      "(a",
+                                      "[a-",
+                                      "a\\",
+                                      "(((((((((((((((((((((((((((((((a)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+"
+                                      ")+)+)+)+)+)+)+"}; /* would grow by 2^31 */
     scratch *own = *state;
     slad_pattern *pattern = NULL;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -6,7 +6,8 @@
 #include <regex.h>
 #include <string.h>
 
-enum { PATTERN_LIMIT = 256 };
+/* The C library compiles (X)+ as XX*, so that each group around another doubles what is inside. */
+enum { PATTERN_LIMIT = 256, REPEATED_GROUPS = 8 };
 
 struct slad_pattern {
     regex_t compiled;
@@ -16,7 +17,7 @@ struct slad_pattern {
 typedef struct translation {
     const char *rest; /* of the Python expression */
     char text[4 * PATTERN_LIMIT + 16];
-    size_t length;
+    size_t length, repeated_groups;
 } translation;
 
 static void put(translation *out, const char *text)
@@ -32,14 +33,15 @@ static void put_character(translation *out, char character)
     put(out, text);
 }
 
-/* What follows a backslash: punctuation is itself, \d a digit. */
+/* What follows a backslash: punctuation is itself, \d a digit. Only what has a meaning of its own keeps the backslash,
+ * since the C library gives others a meaning by it. */
 static bool take_escape(translation *out, bool in_brackets)
 {
     const char escaped = *++out->rest;
     if (escaped == 'd') {
         put(out, in_brackets ? "0-9" : "[0-9]");
     } else if (!in_brackets && escaped != '\0' && ispunct((unsigned char)escaped)) {
-        put_character(out, '\\');
+        if (strchr(".[]{}()*+?^$|\\", escaped)) put_character(out, '\\');
         put_character(out, escaped);
     } else if (in_brackets && (escaped == '.' || escaped == '_')) {
         put_character(out, escaped);
@@ -70,6 +72,8 @@ static bool take_brackets(translation *out)
 
 static bool take_quantifier(translation *out)
 {
+    if (*out->rest == '+' && out->text[out->length - 1] == ')' && ++out->repeated_groups > REPEATED_GROUPS)
+        return false;
     put_character(out, *out->rest++);
     if (*out->rest == '?') out->rest++; /* as few as possible: the same texts match */
     return *out->rest != '*' && *out->rest != '+' && *out->rest != '?';
@@ -124,9 +128,9 @@ slad_status slad_pattern_compile(slad_context *context, slad_pattern **out, cons
     translation translated = {0};
     *out = NULL;
     SLAD_FAIL_IF(strlen(text) > PATTERN_LIMIT || !translate(&translated, text), SLAD_ERROR_DATA,
-                 "%s: the expression \"%.256s\" is longer than %d or uses more than letters, \\d, ., |, [], (), *, + "
-                 "and ?; write the full names of the modules instead",
-                 origin, text, PATTERN_LIMIT);
+                 "%s: the expression \"%.256s\" is longer than %d, repeats more than %d groups by +, or uses more "
+                 "than letters, \\d, ., |, [], (), *, + and ?; write the full names of the modules instead",
+                 origin, text, PATTERN_LIMIT, REPEATED_GROUPS);
     SLAD_TRY(slad_allocate(context, &made, 1, sizeof *made, "an expression"));
     const int refused = regcomp(&made->compiled, translated.text, REG_EXTENDED | REG_NOSUB);
     if (refused) {

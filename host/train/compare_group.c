@@ -1,4 +1,5 @@
 /* Which runs belong together, and how they do. */
+#include "base/json_scan.h"
 #include "base/memory.h"
 #include "train/compare.h"
 #include <math.h>
@@ -9,18 +10,20 @@ slad_status slad_compare_note(slad_compare_state *state, const char *format, ...
 {
     slad_context *context = state->context;
     slad_status status = SLAD_OK;
-    char *note = NULL;
+    char *text = NULL, *note = NULL;
     va_list arguments;
     va_start(arguments, format);
-    status = slad_format_list(context, &note, format, arguments);
+    status = slad_format_list(context, &text, format, arguments);
     va_end(arguments);
     SLAD_TRY(status);
+    SLAD_TRY(slad_text_repair(context, &note, text)); /* folders are called by any bytes */
     for (size_t i = 0; i < state->note_count; i++)
         if (strcmp(state->notes[i], note) == 0) goto cleanup;
     SLAD_TRY(slad_grow(context, &state->notes, &state->note_capacity, state->note_count + 1, sizeof(char *), "notes"));
     state->notes[state->note_count++] = note;
     note = NULL;
 cleanup:
+    slad_release(text);
     slad_release(note);
     return status;
 }
@@ -135,7 +138,8 @@ static slad_status add_inputs(slad_compare_state *state, size_t group)
             differs = differs || (own[0] && theirs[0] && strcmp(own, theirs) != 0);
         }
         if (!differs) continue;
-        SLAD_TRY(extend(state->context, &state->groups[group].label, ", ", inputs[i][0] ? inputs[i][1] : "data", " "));
+        SLAD_TRY(
+            extend(state->context, &state->groups[group].label, ", ", inputs[i][0] ? inputs[i][0] : inputs[i][1], " "));
         SLAD_TRY(extend(state->context, &state->groups[group].label, "", last_name(own), ""));
     }
 cleanup:

@@ -1,4 +1,5 @@
 /* A comparison as Markdown and as JSON. */
+#include "base/json_scan.h"
 #include "base/memory.h"
 #include "train/compare.h"
 #include <cjson/cJSON.h>
@@ -12,6 +13,15 @@ void slad_compare_spread(slad_html *page, const slad_spread *spread, double scal
     slad_html_fixed(page, spread->deviation * scale, places);
 }
 
+/* Text that neither ends a cell of a table nor its line. */
+static void add_plain(slad_html *text, const char *words)
+{
+    for (; *words; words++) {
+        const char character[2] = {(unsigned char)*words < 0x20 || *words == 0x7f ? ' ' : *words, '\0'};
+        slad_html_add(text, *words == '|' ? "\\|" : character);
+    }
+}
+
 static void add_groups(slad_html *text, const slad_compare_state *state)
 {
     slad_html_format(text,
@@ -21,7 +31,9 @@ static void add_groups(slad_html *text, const slad_compare_state *state)
     for (size_t g = 0; g < state->group_count; g++) {
         const slad_compared_group *group = &state->groups[g];
         const slad_spread *n = group->numbers;
-        slad_html_format(text, "| %s | %zu | ", group->label, group->runs);
+        slad_html_add(text, "| ");
+        add_plain(text, group->label);
+        slad_html_format(text, " | %zu | ", group->runs);
         slad_compare_spread(text, &n[COMPARED_STUDENT], 1, 2);
         slad_html_add(text, " | ");
         slad_compare_spread(text, &n[COMPARED_TEACHER], 1, 2);
@@ -42,13 +54,15 @@ static void add_groups(slad_html *text, const slad_compare_state *state)
 static void add_tests(slad_html *text, const slad_compare_state *state)
 {
     if (state->test_count == 0) return;
-    slad_html_format(text,
-                     "\nAgainst %s, the best student: difference in points, and p of McNemar's test for each seed.\n\n"
-                     "| runs | difference | p |\n|---|--:|---|\n",
-                     state->groups[state->best].label);
+    slad_html_add(text, "\nAgainst ");
+    add_plain(text, state->groups[state->best].label);
+    slad_html_add(text, ", the best student: difference in points, and p of McNemar's test for each seed.\n\n"
+                        "| runs | difference | p |\n|---|--:|---|\n");
     for (size_t g = 0; g < state->group_count; g++) {
         if (g == state->best) continue;
-        slad_html_format(text, "| %s | ", state->groups[g].label);
+        slad_html_add(text, "| ");
+        add_plain(text, state->groups[g].label);
+        slad_html_add(text, " | ");
         slad_html_fixed(text, slad_compare_difference(state, g, state->best), 2);
         slad_html_add(text, " | ");
         if (!slad_compare_p_values(text, state, g, state->best)) slad_html_add(text, "–");
@@ -62,7 +76,11 @@ slad_status slad_compare_markdown(const slad_compare_state *state, char **out)
     add_groups(&text, state);
     add_tests(&text, state);
     slad_html_add(&text, state->note_count ? "\n" : "");
-    for (size_t i = 0; i < state->note_count; i++) slad_html_format(&text, "- %s\n", state->notes[i]);
+    for (size_t i = 0; i < state->note_count; i++) {
+        slad_html_add(&text, "- ");
+        add_plain(&text, state->notes[i]);
+        slad_html_add(&text, "\n");
+    }
     const slad_status status = text.status;
     if (status == SLAD_OK)
         *out = text.text;
@@ -84,15 +102,21 @@ static void add_number(cJSON *json, const char *name, double value)
     if (isfinite(value)) cJSON_AddNumberToObject(json, name, value);
 }
 
-static cJSON *run_json(const slad_compared_run *run)
+static slad_status add_run(slad_context *context, cJSON *list, const slad_compared_run *run)
 {
+    slad_status status = SLAD_OK;
+    char *folder = NULL;
+    SLAD_TRY(slad_text_repair(context, &folder, run->record.folder));
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "folder", run->record.folder);
+    cJSON_AddStringToObject(json, "folder", folder);
     cJSON_AddNumberToObject(json, "group", (double)run->group);
     cJSON_AddNumberToObject(json, "seed", (double)run->record.config.train.seed);
     cJSON_AddBoolToObject(json, "finished", run->finished);
     for (size_t n = 0; n < COMPARED_NUMBERS; n++) add_number(json, number_names[n], run->numbers[n]);
-    return json;
+    cJSON_AddItemToArray(list, json);
+cleanup:
+    slad_release(folder);
+    return status;
 }
 
 static cJSON *group_json(const slad_compared_group *group)
@@ -141,7 +165,7 @@ slad_status slad_compare_json(const slad_compare_state *state, char **text)
     cJSON *pairs = cJSON_AddArrayToObject(json, "significance"), *notes = cJSON_AddArrayToObject(json, "notes");
     char *printed = NULL;
     cJSON_AddStringToObject(json, "measure", state->runs[0].by_class ? "mean_per_class" : "top1");
-    for (size_t i = 0; i < state->run_count; i++) cJSON_AddItemToArray(runs, run_json(&state->runs[i]));
+    for (size_t i = 0; i < state->run_count; i++) SLAD_TRY(add_run(context, runs, &state->runs[i]));
     for (size_t g = 0; g < state->group_count; g++) cJSON_AddItemToArray(groups, group_json(&state->groups[g]));
     for (size_t a = 0; a < state->group_count; a++)
         for (size_t b = a + 1; b < state->group_count; b++) cJSON_AddItemToArray(pairs, pair_json(state, a, b));

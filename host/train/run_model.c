@@ -2,7 +2,14 @@
 #include "base/files.h"
 #include "base/memory.h"
 
-static slad_status open_run(slad_context *context, slad_run_model *model, const char *path, bool want_teacher)
+/* Runs that learned from runs that learned from runs: more than anybody trains, and so a circle. */
+enum { MOST_TEACHERS = 16 };
+
+static slad_status open_model(slad_context *context, slad_run_model *model, const char *path, bool want_teacher,
+                              unsigned depth);
+
+static slad_status open_run(slad_context *context, slad_run_model *model, const char *path, bool want_teacher,
+                            unsigned depth)
 {
     slad_status status = SLAD_OK;
     char *state = NULL;
@@ -13,8 +20,12 @@ static slad_status open_run(slad_context *context, slad_run_model *model, const 
                  "slad export %s --out %s --what student",
                  path, path, path);
     if (want_teacher && model->config.train.teacher_adapt == SLAD_ADAPT_FROZEN) {
+        SLAD_FAIL_IF(!model->config.teacher, SLAD_ERROR_DATA, "%s/config.json names no teacher", path);
+        SLAD_FAIL_IF(depth == MOST_TEACHERS, SLAD_ERROR_DATA,
+                     "%s/config.json: the teacher %s leads on to more than %d teachers, or in a circle", path,
+                     model->config.teacher, MOST_TEACHERS);
         SLAD_TRY(slad_allocate(context, &model->frozen, 1, sizeof *model->frozen, "a frozen teacher"));
-        SLAD_TRY(slad_run_model_open(context, model->frozen, model->config.teacher, true));
+        SLAD_TRY(open_model(context, model->frozen, model->config.teacher, true, depth + 1));
     } else if (want_teacher && model->config.teacher) {
         SLAD_FAIL_IF(slad_path_look(model->config.teacher) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
                      "The teacher of run %s was made from %s, which is not there; put it back, or use %s alone", path,
@@ -28,19 +39,25 @@ cleanup:
     return status;
 }
 
-slad_status slad_run_model_open(slad_context *context, slad_run_model *model, const char *path, bool want_teacher)
+static slad_status open_model(slad_context *context, slad_run_model *model, const char *path, bool want_teacher,
+                              unsigned depth)
 {
     slad_status status = SLAD_OK;
     *model = (slad_run_model){0};
     SLAD_FAIL_IF(slad_path_look(path) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
                  "%s is no folder and no file; give a run of slad train, a model's folder, or its single file", path);
     model->is_run = slad_path_is_run(context, path);
-    if (model->is_run) SLAD_TRY(open_run(context, model, path, want_teacher));
+    if (model->is_run) SLAD_TRY(open_run(context, model, path, want_teacher, depth));
     SLAD_TRY(slad_encoder_open(context, &model->student, model->is_run ? model->student_folder : path));
     if (!model->is_run) SLAD_TRY(slad_duplicate(context, &model->student_folder, slad_encoder_path(model->student)));
 cleanup:
     if (status != SLAD_OK) slad_run_model_close(model);
     return status;
+}
+
+slad_status slad_run_model_open(slad_context *context, slad_run_model *model, const char *path, bool want_teacher)
+{
+    return open_model(context, model, path, want_teacher, 0);
 }
 
 void slad_run_model_close(slad_run_model *model)
