@@ -1,60 +1,14 @@
 /* Every method and sharing option against PyTorch (tests/oracle/make_methods.py): all gradients of the first step, and
  * the losses of ten, of every stage. Micro-batches are of three images of six, so that gradients add up, and the last
  * batch of an epoch is padded. */
-#include "formula.h"
+#include "methods_fixture.h"
 
-#include "cl/device.h"
 #include "train/stages.h"
 #include "train/trained_files.h"
 #include "train/trainer.h"
 
 #define BOUND      5e-5 /* of losses, and of the norm of a gradient's error over the gradient's */
 #define NORM_BOUND 1e-4 /* of the norm of all gradients */
-
-enum {
-    SIZE = 16,
-    CLASSES = 5,
-    IMAGES = 16,
-    BATCH = 6,
-    MICRO_BATCH = 3,
-    STEPS = 10,
-    SEED = 7,
-    LOSSES = 5,
-    SETTINGS = 6
-};
-
-/* The two encoders as they may be made. */
-enum { PLAIN, GIANT, VIT, KINDS };
-static const char *const kind_names[KINDS] = {"plain", "giant", "vit"};
-#define TEACHER_MODEL                                                                                                  \
-    {                                                                                                                  \
-        "teacher.", 24, 5, 3, 4, 4, 5                                                                                  \
-    }
-#define STUDENT_MODEL                                                                                                  \
-    {                                                                                                                  \
-        "student.", 16, 2, 2, 4, 4, 5                                                                                  \
-    }
-static const formula_variant teacher_models[KINDS] = {
-    [PLAIN] = {.encoder = TEACHER_MODEL},
-    [GIANT] = {.encoder = TEACHER_MODEL, .type = SLAD_HF_DINOV2_WITH_REGISTERS, .registers = 3, .gated = true},
-    [VIT] = {.encoder = TEACHER_MODEL, .type = SLAD_HF_VIT},
-};
-static const formula_variant student_models[KINDS] = {
-    [PLAIN] = {.encoder = STUDENT_MODEL},
-    [GIANT] = {.encoder = STUDENT_MODEL, .type = SLAD_HF_DINOV2_WITH_REGISTERS, .registers = 3, .gated = true},
-    [VIT] = {.encoder = STUDENT_MODEL, .type = SLAD_HF_VIT},
-};
-
-typedef struct setting {
-    const char *option, *value;
-} setting;
-
-/* The options of the script's cases, as the command line has them; the method is slad where none is set. "teacher" and
- * "student" choose one of the kinds above. */
-typedef struct method_case {
-    const char *name;
-    setting settings[SETTINGS];
-} method_case;
 
 static const method_case cases[] = {
     {"finetune", {{"method", "finetune"}}},
@@ -115,18 +69,6 @@ static const char *const tried_as_on_a_gpu[] = {"finetune",      "kd_finetune", 
                                                 "feature_patch", "mixed_kd",    "dropout_all"};
 enum { GPU_CASES = sizeof tried_as_on_a_gpu / sizeof *tried_as_on_a_gpu };
 
-/* What all cases share. */
-typedef struct bench {
-    scratch *own;
-    slad_device *devices[2]; /* as it is, and like a GPU */
-    slad_encoder *teachers[KINDS], *students[KINDS];
-    slad_safetensors *fixture;
-    float pixels[IMAGES * 3 * SIZE * SIZE], weights[IMAGES], mix[IMAGES];
-    int32_t labels[IMAGES], labels_2[IMAGES];
-} bench;
-
-static bench shared;
-
 /* A case on one of the devices. */
 typedef struct method_run {
     char name[64];
@@ -143,110 +85,6 @@ typedef struct stage {
     const method_run *run;
     slad_trainer *trainer;
 } stage;
-
-static void require(slad_status status, const char *name)
-{
-    if (status != SLAD_OK) fail_msg("%s: %s", name, slad_context_message(shared.own->context));
-}
-
-static int open_bench(void **state)
-{
-    char folder[1024], name[64];
-    void *own = NULL;
-    (void)state;
-    if (scratch_begin(&own) != 0) return -1;
-    shared.own = own;
-    const slad_device_options options = {.spec = getenv("TEST_DEVICE")};
-    slad_context *context = shared.own->context;
-    for (int i = 0; i < 2; i++) require(slad_device_open(context, &shared.devices[i], &options), "device");
-    slad_features *features = &shared.devices[1]->features;
-    features->vector_width = 4;
-    features->row_lanes = 16;
-    features->block_group_size = 32;
-    features->max_groups_per_enqueue = 7;
-    features->use_clblast = true;
-    require(slad_safetensors_open(context, &shared.fixture, SLAD_FIXTURES "/methods.safetensors"), "fixture");
-    for (size_t kind = 0; kind < KINDS; kind++) {
-        (void)snprintf(name, sizeof name, "teacher-%s", kind_names[kind]);
-        formula_write_variant(shared.own, folder, name, &teacher_models[kind]);
-        require(slad_encoder_open(context, &shared.teachers[kind], folder), name);
-        (void)snprintf(name, sizeof name, "student-%s", kind_names[kind]);
-        formula_write_variant(shared.own, folder, name, &student_models[kind]);
-        require(slad_encoder_open(context, &shared.students[kind], folder), name);
-    }
-    formula_tensor(shared.pixels, sizeof shared.pixels / sizeof *shared.pixels, "methods.pixels", 2.0, 0);
-    formula_labels(shared.labels, IMAGES, "methods.labels", CLASSES);
-    formula_labels(shared.labels_2, IMAGES, "methods.labels_2", CLASSES);
-    formula_tensor(shared.mix, IMAGES, "methods.mix", 0.5, 0.5);
-    for (size_t i = 0; i < IMAGES; i++) shared.weights[i] = 1.0f;
-    return 0;
-}
-
-static int close_bench(void **state)
-{
-    void *own = shared.own;
-    (void)state;
-    for (size_t kind = 0; kind < KINDS; kind++) {
-        slad_encoder_free(shared.teachers[kind]);
-        slad_encoder_free(shared.students[kind]);
-    }
-    for (int i = 0; i < 2; i++) slad_device_free(shared.devices[i]);
-    slad_safetensors_close(shared.fixture);
-    return scratch_end(&own);
-}
-
-/* The options of the script. */
-static slad_train_options options_of(const method_case *test)
-{
-    slad_train_options options = slad_train_options_default();
-    slad_train_options_set_method(&options, SLAD_METHOD_SLAD);
-    options.lora_rank = 3;
-    options.lora_alpha = 4;
-    options.batch = BATCH;
-    options.micro_batch = MICRO_BATCH;
-    options.learning_rate = 4e-3;
-    options.head_learning_rate = 1e-2;
-    options.weight_decay = 0.05;
-    options.clip = 2.5;
-    options.warmup = 0.2;
-    options.seed = SEED;
-    for (size_t i = 0; i < SETTINGS && test->settings[i].option; i++) {
-        const setting *set = &test->settings[i];
-        if (strcmp(set->option, "teacher") == 0 || strcmp(set->option, "student") == 0) continue;
-        require(slad_train_options_set(shared.own->context, &options, set->option, set->value), test->name);
-    }
-    return options;
-}
-
-/* The kind that the case has of a model. */
-static size_t kind_of(const method_case *test, const char *model)
-{
-    for (size_t i = 0; i < SETTINGS && test->settings[i].option; i++)
-        for (size_t kind = 0; kind < KINDS; kind++)
-            if (strcmp(test->settings[i].option, model) == 0 && strcmp(test->settings[i].value, kind_names[kind]) == 0)
-                return kind;
-    return PLAIN;
-}
-
-/* The images in order, the last batch of an epoch short. Where images are mixed, these count as mixed already. */
-static slad_batch batch_of(const slad_train_options *options, size_t step)
-{
-    const bool mixed = options->mixup > 0 || options->cutmix > 0;
-    const size_t batches = (IMAGES + BATCH - 1) / BATCH, first = step % batches * BATCH;
-    const size_t left = IMAGES - first, count = left < BATCH ? left : BATCH;
-    return (slad_batch){
-        .pixel_values = shared.pixels + first * 3 * SIZE * SIZE,
-        .labels = shared.labels + first,
-        .labels_2 = mixed ? shared.labels_2 + first : NULL,
-        .mix = mixed ? shared.mix + first : NULL,
-        .task_weights = shared.weights + first,
-        .kl_weights = shared.weights + first,
-        .capacity = count,
-        .count = count,
-        .height = SIZE,
-        .width = SIZE,
-    };
-}
 
 static size_t trained_count(const stage *s)
 {
@@ -276,7 +114,7 @@ static void initialise(const stage *s)
         assert_non_null(values);
         (void)snprintf(name, sizeof name, "init.%s", tensor->name);
         formula_tensor(values, elements, name, strstr(name, ".head.") ? 0.1 : 0.3, 0);
-        require(slad_executor_write(s->trainer->executor, NULL, tensor, values), s->name);
+        methods_require(slad_executor_write(s->trainer->executor, NULL, tensor, values), s->name);
         free(values);
     }
 }
@@ -286,26 +124,27 @@ static void run_first_batch(const stage *s)
 {
     const slad_trainer *trainer = s->trainer;
     const slad_pass *pass = &trainer->training;
-    const slad_batch batch = batch_of(&s->options, 0);
+    const slad_batch batch = methods_batch(&s->options, 0);
     slad_executor *executor = trainer->executor;
     float values[SLAD_STEP_VALUES] = {0};
     values[SLAD_STEP_INVERSE_TASK] = values[SLAD_STEP_INVERSE_KL] = 1.0f / BATCH;
     const int32_t key[4] = {SEED};
-    require(slad_executor_write(executor, NULL, trainer->step_values, values), s->name);
-    if (trainer->mask_key) require(slad_executor_write(executor, NULL, trainer->mask_key, key), s->name);
+    methods_require(slad_executor_write(executor, NULL, trainer->step_values, values), s->name);
+    if (trainer->mask_key) methods_require(slad_executor_write(executor, NULL, trainer->mask_key, key), s->name);
     for (size_t i = 0; i < BATCH; i += MICRO_BATCH) {
         const float *pixels = batch.pixel_values + i * 3 * SIZE * SIZE;
-        require(slad_executor_write(executor, pass->record, pass->pixels, pixels), s->name);
-        require(slad_executor_write(executor, pass->record, pass->labels, batch.labels + i), s->name);
+        methods_require(slad_executor_write(executor, pass->record, pass->pixels, pixels), s->name);
+        methods_require(slad_executor_write(executor, pass->record, pass->labels, batch.labels + i), s->name);
         if (batch.mix) {
-            require(slad_executor_write(executor, pass->record, pass->labels_2, batch.labels_2 + i), s->name);
-            require(slad_executor_write(executor, pass->record, pass->mix, batch.mix + i), s->name);
+            methods_require(slad_executor_write(executor, pass->record, pass->labels_2, batch.labels_2 + i), s->name);
+            methods_require(slad_executor_write(executor, pass->record, pass->mix, batch.mix + i), s->name);
         }
         if (pass->samples)
-            require(slad_executor_write(executor, pass->record, pass->samples, trainer->samples + i), s->name);
-        require(slad_executor_write(executor, pass->record, pass->task_weights, batch.task_weights + i), s->name);
-        require(slad_executor_write(executor, pass->record, pass->kl_weights, batch.kl_weights + i), s->name);
-        require(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH), s->name);
+            methods_require(slad_executor_write(executor, pass->record, pass->samples, trainer->samples + i), s->name);
+        methods_require(slad_executor_write(executor, pass->record, pass->task_weights, batch.task_weights + i),
+                        s->name);
+        methods_require(slad_executor_write(executor, pass->record, pass->kl_weights, batch.kl_weights + i), s->name);
+        methods_require(slad_executor_run(executor, pass->record, SLAD_PHASE_MICRO_BATCH), s->name);
     }
 }
 
@@ -314,7 +153,7 @@ static float *expected_of(const stage *s, const char *what, const char *name, si
 {
     char full[256];
     (void)snprintf(full, sizeof full, "%s.%s%s%s", s->name, what, name ? "." : "", name ? name : "");
-    return fixture_read(shared.own, shared.fixture, full, count);
+    return fixture_read(methods.own, methods.fixture, full, count);
 }
 
 /* The norm of the difference over that of what is expected. */
@@ -346,7 +185,8 @@ static double check_part(const stage *s, const char *what, slad_slab_kind kind, 
     assert_int_equal(count * slad_trained_parts(tensor), slad_tensor_elements(tensor));
     float *measured = malloc(count * sizeof *measured);
     assert_non_null(measured);
-    require(slad_trained_read_part(shared.own->context, measured, s->trainer->executor, tensor, part, kind), s->name);
+    methods_require(slad_trained_read_part(methods.own->context, measured, s->trainer->executor, tensor, part, kind),
+                    s->name);
     const double error = relative_error(measured, expected, count, floor_of(name));
     if (!(error <= BOUND)) fail_msg("%s: the %s of %s is off by %.3g", s->name, what, name, error);
     free(measured);
@@ -370,8 +210,8 @@ static void check_names(const stage *s)
     char prefix[96];
     size_t expected = 0;
     (void)snprintf(prefix, sizeof prefix, "%s.gradient.", s->name);
-    for (size_t i = 0; i < slad_safetensors_count(shared.fixture); i++)
-        expected += strncmp(slad_safetensors_at(shared.fixture, i)->name, prefix, strlen(prefix)) == 0;
+    for (size_t i = 0; i < slad_safetensors_count(methods.fixture); i++)
+        expected += strncmp(slad_safetensors_at(methods.fixture, i)->name, prefix, strlen(prefix)) == 0;
     size_t trained = 0;
     for (size_t i = 0; i < trained_count(s); i++) trained += slad_trained_parts(trained_at(s, i));
     assert_int_equal(trained, expected);
@@ -385,10 +225,10 @@ static void clear_gradients(const stage *s)
         const slad_tensor *tensor = trained_at(s, i);
         float *zeros = calloc(slad_tensor_elements(tensor), sizeof *zeros);
         assert_non_null(zeros);
-        require(slad_executor_write_slab(s->trainer->executor, tensor, SLAD_SLAB_GRADIENT, zeros), s->name);
+        methods_require(slad_executor_write_slab(s->trainer->executor, tensor, SLAD_SLAB_GRADIENT, zeros), s->name);
         free(zeros);
     }
-    require(slad_executor_write(s->trainer->executor, NULL, s->trainer->accumulators, sums), s->name);
+    methods_require(slad_executor_write(s->trainer->executor, NULL, s->trainer->accumulators, sums), s->name);
 }
 
 typedef struct course {
@@ -412,12 +252,12 @@ static void train(const stage *s, course *kept)
     slad_batch batches[2]; /* the one in flight must stay */
     bool has_report;
     for (size_t step = 0; step < STEPS; step++) {
-        batches[step % 2] = batch_of(&s->options, step);
-        require(slad_trainer_step(s->trainer, &batches[step % 2], &report, &has_report), s->name);
+        batches[step % 2] = methods_batch(&s->options, step);
+        methods_require(slad_trainer_step(s->trainer, &batches[step % 2], &report, &has_report), s->name);
         assert_int_equal(has_report, step > 0);
         if (has_report) keep(kept, &report);
     }
-    require(slad_trainer_finish(s->trainer, &report, &has_report), s->name);
+    methods_require(slad_trainer_finish(s->trainer, &report, &has_report), s->name);
     assert_true(has_report);
     keep(kept, &report);
 }
@@ -448,8 +288,8 @@ static double check_losses(const stage *s, const course *kept)
 static void open_stage(stage *s, const slad_safetensors *before, const slad_train_options *first)
 {
     const method_case *test = s->run->test;
-    slad_encoder *teacher = shared.teachers[kind_of(test, "teacher")];
-    slad_encoder *student = shared.students[kind_of(test, "student")];
+    slad_encoder *teacher = methods.teachers[methods_kind(test, "teacher")];
+    slad_encoder *student = methods.students[methods_kind(test, "student")];
     slad_trainer_setup setup = {
         .teacher = s->options.teacher_adapt == SLAD_ADAPT_NONE ? NULL : teacher,
         .student = s->options.student_adapt == SLAD_ADAPT_NONE ? NULL : student,
@@ -468,7 +308,8 @@ static void open_stage(stage *s, const slad_safetensors *before, const slad_trai
             .head = first->head,
             .classes = CLASSES,
         };
-    require(slad_trainer_build(shared.own->context, &s->trainer, shared.devices[s->run->like_a_gpu], &setup), s->name);
+    methods_require(slad_trainer_build(methods.own->context, &s->trainer, methods.devices[s->run->like_a_gpu], &setup),
+                    s->name);
     initialise(s);
 }
 
@@ -490,8 +331,8 @@ static void check_case(void **state)
     const method_run *run = *state;
     const method_case *test = run->test;
     slad_stage stages[SLAD_MOST_STAGES];
-    const slad_train_options options = options_of(test);
-    require(slad_train_options_check(shared.own->context, &options), test->name);
+    const slad_train_options options = methods_options(test);
+    methods_require(slad_train_options_check(methods.own->context, &options), test->name);
     const size_t count = slad_stages_of(stages, &options);
     slad_safetensors *before = NULL;
     stage *made = calloc(count, sizeof *made);
@@ -503,9 +344,10 @@ static void check_case(void **state)
         open_stage(&made[i], before, i > 0 ? &made[i - 1].options : NULL);
         check_stage(&made[i]);
         if (i + 1 == count) continue;
-        require(slad_trainer_save(made[i].trainer, shared.own->folder), test->name);
-        require(slad_safetensors_open(shared.own->context, &before, scratch_path(shared.own, "state.safetensors")),
-                test->name);
+        methods_require(slad_trainer_save(made[i].trainer, methods.own->folder), test->name);
+        methods_require(
+            slad_safetensors_open(methods.own->context, &before, scratch_path(methods.own, "state.safetensors")),
+            test->name);
     }
     for (size_t i = 0; i < count; i++) slad_trainer_free(made[i].trainer);
     slad_safetensors_close(before);
@@ -529,5 +371,5 @@ int main(void)
         (void)snprintf(run->name, sizeof run->name, "%s%s", run->test->name, run->like_a_gpu ? " as on a GPU" : "");
         tests[i] = (struct CMUnitTest){.name = run->name, .test_func = check_case, .initial_state = run};
     }
-    return cmocka_run_group_tests(tests, open_bench, close_bench);
+    return cmocka_run_group_tests(tests, methods_open, methods_close);
 }
