@@ -4,9 +4,9 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
+#include "cl/peak.h"
 #include "graph/executor.h"
 #include "ops/operations.h"
-#include "peak.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,7 @@ typedef struct attention_bench {
     slad_context *context;
     slad_device *device;
     bench_options options;
-    bench_peak peak;
+    slad_peak peak;
     slad_gemm *gemm;
     cl_mem a, b, c;
     uint64_t a_bytes, b_bytes, c_bytes;
@@ -57,7 +57,7 @@ static const slad_gemm_problem gemm_problem = {
 
 static double now(const attention_bench *bench)
 {
-    return bench_seconds(bench->device, bench->options.cpu_time);
+    return slad_peak_seconds(bench->device, bench->options.cpu_time);
 }
 
 static slad_status create_random(attention_bench *bench, cl_mem *buffer, uint64_t *bytes, size_t count)
@@ -184,7 +184,7 @@ static slad_status measure(attention_bench *bench, attention_case *test)
         }
     }
     for (size_t round = 0; round < bench->options.rounds; round++) {
-        SLAD_TRY(bench_peak_measure(&bench->peak, seconds_a_turn));
+        SLAD_TRY(slad_peak_measure(&bench->peak, seconds_a_turn));
         for (candidate who = GEMM; who < CANDIDATES; who++)
             SLAD_TRY(run_turn(bench, test, who, test->repeats[who], &test->seconds[who][round]));
     }
@@ -218,7 +218,7 @@ static void print_case(const attention_bench *bench, attention_case *test, const
 {
     const size_t rounds = bench->options.rounds;
     const rates best = rates_at(test, shape, 0, rounds), median = rates_at(test, shape, rounds / 2, rounds);
-    const rates *shown = bench->options.cpu_time ? &median : &best; /* see bench_seconds */
+    const rates *shown = bench->options.cpu_time ? &median : &best; /* see slad_peak_seconds */
     const double forward_share = shown->forward / shown->gemm, backward_share = shown->backward / shown->gemm;
     if (bench->options.json) {
         (void)printf("%s\n    {\"model\": \"%s\", \"batch\": %d, \"heads\": %zu, \"head_dim\": %d, \"tokens\": %zu,\n"
@@ -303,7 +303,7 @@ static void release(attention_bench *bench)
     slad_buffer_free(bench->device, bench->b, bench->b_bytes);
     slad_buffer_free(bench->device, bench->c, bench->c_bytes);
     slad_gemm_free(bench->gemm);
-    bench_peak_free(&bench->peak);
+    slad_peak_free(&bench->peak);
     slad_device_free(bench->device);
     slad_context_free(bench->context);
 }
@@ -325,7 +325,7 @@ int main(int count, char **arguments)
         status = SLAD_ERROR_USAGE;
         goto release;
     }
-    SLAD_TRY(bench_peak_create(bench.device, &bench.peak, bench.options.cpu_time));
+    SLAD_TRY(slad_peak_create(bench.device, &bench.peak, bench.options.cpu_time));
     SLAD_TRY(run(&bench));
 cleanup:
     if (status != SLAD_OK) (void)fprintf(stderr, "bench_attention: %s\n", slad_context_message(bench.context));

@@ -4,13 +4,13 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
-#include "peak.h"
+#include "cl/peak.h"
 #include <clblast_c.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ROUNDS = 64 }; /* times the number of shapes it stays below BENCH_MAX_RATES */
+enum { MAX_ROUNDS = 64 }; /* times the number of shapes it stays below SLAD_MOST_RATES */
 static const double seconds_a_turn = 0.05;
 
 typedef struct gemm_shape {
@@ -46,7 +46,7 @@ typedef struct gemm_bench {
     slad_device *device;
     slad_gemm *gemms[CANDIDATES]; /* none for AS_SHIPPED */
     gemm_shipped shipped;
-    bench_peak peak;
+    slad_peak peak;
     gemm_options options;
 } gemm_bench;
 
@@ -58,13 +58,13 @@ typedef struct gemm_operands {
 
 static double now(const gemm_bench *bench)
 {
-    return bench_seconds(bench->device, bench->options.cpu_time);
+    return slad_peak_seconds(bench->device, bench->options.cpu_time);
 }
 
 /* What counts of the rates: the best by the clock, the median of processor time. */
-static double headline(const gemm_bench *bench, const bench_rates *rates)
+static double headline(const gemm_bench *bench, const slad_rates *rates)
 {
-    return bench->options.cpu_time ? bench_rates_median(rates) : bench_rates_best(rates);
+    return bench->options.cpu_time ? slad_rates_median(rates) : slad_rates_best(rates);
 }
 
 /* Cuts a sub-device with all compute units out of the device, or uses the device itself where slad sets nothing. */
@@ -202,7 +202,7 @@ cleanup:
     return status;
 }
 
-static slad_status measure_shape(gemm_bench *bench, const gemm_shape *shape, bench_rates results[CANDIDATES])
+static slad_status measure_shape(gemm_bench *bench, const gemm_shape *shape, slad_rates results[CANDIDATES])
 {
     slad_status status = SLAD_OK;
     gemm_operands operands = {0};
@@ -214,13 +214,13 @@ static slad_status measure_shape(gemm_bench *bench, const gemm_shape *shape, ben
         SLAD_TRY(choose_repeats(bench, &operands, (candidate)who, shape, &repeats[who]));
     }
     for (size_t round = 0; round < bench->options.rounds; round++) {
-        SLAD_TRY(bench_peak_measure(&bench->peak, seconds_a_turn));
+        SLAD_TRY(slad_peak_measure(&bench->peak, seconds_a_turn));
         for (unsigned who = 0; who < CANDIDATES; who++) {
             if (repeats[who] == 0) continue;
             const double start = now(bench);
             SLAD_TRY(run_once(bench, &operands, (candidate)who, shape, repeats[who]));
             const double seconds = now(bench) - start;
-            bench_rates_add(&results[who], flops * (double)repeats[who] / seconds * 1e-9);
+            slad_rates_add(&results[who], flops * (double)repeats[who] / seconds * 1e-9);
         }
     }
 cleanup:
@@ -265,7 +265,7 @@ cleanup:
     return status;
 }
 
-static void print_shape(const gemm_bench *bench, const gemm_shape *shape, bench_rates results[CANDIDATES], bool first)
+static void print_shape(const gemm_bench *bench, const gemm_shape *shape, slad_rates results[CANDIDATES], bool first)
 {
     const double shipped = headline(bench, &results[AS_SHIPPED]), tile = headline(bench, &results[REGISTER_TILE]);
     if (bench->options.json) {
@@ -274,7 +274,7 @@ static void print_shape(const gemm_bench *bench, const gemm_shape *shape, bench_
         for (unsigned who = 0; who < CANDIDATES; who++) {
             if (results[who].count == 0) continue;
             (void)printf(", \"%s\": {\"best_gflops\": %.2f, \"median_gflops\": %.2f}", candidate_names[who],
-                         bench_rates_best(&results[who]), bench_rates_median(&results[who]));
+                         slad_rates_best(&results[who]), slad_rates_median(&results[who]));
         }
         (void)printf("}");
         return;
@@ -285,7 +285,7 @@ static void print_shape(const gemm_bench *bench, const gemm_shape *shape, bench_
     for (unsigned who = 0; who < CANDIDATES; who++) {
         const double rate = headline(bench, &results[who]);
         const double other =
-            bench->options.cpu_time ? bench_rates_best(&results[who]) : bench_rates_median(&results[who]);
+            bench->options.cpu_time ? slad_rates_best(&results[who]) : slad_rates_median(&results[who]);
         (void)printf(" %6.1f (%6.1f) %3.0f %% |", rate, other, 100.0 * rate / bench->peak.best);
     }
     if (shipped > 0) (void)printf(" %5.1f |", tile / shipped);
@@ -345,9 +345,9 @@ static slad_status run(gemm_bench *bench)
     const size_t model_count = sizeof model_shapes / sizeof model_shapes[0];
     const size_t count = model_count + (bench->options.all ? sizeof other_shapes / sizeof other_shapes[0] : 0);
     print_head(bench);
-    SLAD_TRY(bench_peak_measure(&bench->peak, 0.5));
+    SLAD_TRY(slad_peak_measure(&bench->peak, 0.5));
     for (size_t i = 0; i < count; i++) {
-        bench_rates results[CANDIDATES] = {0};
+        slad_rates results[CANDIDATES] = {0};
         const gemm_shape *shape = i < model_count ? &model_shapes[i] : &other_shapes[i - model_count];
         SLAD_TRY(measure_shape(bench, shape, results));
         print_shape(bench, shape, results, i == 0);
@@ -383,7 +383,7 @@ static bool parse(gemm_options *options, int count, char **arguments)
 
 static void release(gemm_bench *bench)
 {
-    bench_peak_free(&bench->peak);
+    slad_peak_free(&bench->peak);
     if (bench->shipped.queue) (void)clReleaseCommandQueue(bench->shipped.queue);
     if (bench->shipped.cl) (void)clReleaseContext(bench->shipped.cl);
     for (unsigned i = 0; i < CANDIDATES; i++) slad_gemm_free(bench->gemms[i]);
@@ -411,7 +411,7 @@ int main(int count, char **arguments)
     SLAD_TRY(slad_gemm_create(bench.device, &bench.gemms[OUR_PARAMETERS], SLAD_GEMM_CLBLAST));
     SLAD_TRY(slad_gemm_create(bench.device, &bench.gemms[REGISTER_TILE], SLAD_GEMM_REGISTER_TILE));
     SLAD_TRY(open_shipped(&bench));
-    SLAD_TRY(bench_peak_create(bench.device, &bench.peak, bench.options.cpu_time));
+    SLAD_TRY(slad_peak_create(bench.device, &bench.peak, bench.options.cpu_time));
     SLAD_TRY(run(&bench));
 cleanup:
     if (status != SLAD_OK) (void)fprintf(stderr, "bench_gemm: %s\n", slad_context_message(bench.context));

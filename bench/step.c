@@ -11,12 +11,12 @@
  * --json times whole steps only. */
 #include "cl/device.h"
 #include "graph/executor_opencl.h"
+#include "train/bench.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/threads.h"
 
@@ -52,14 +52,6 @@ typedef struct bench_table {
     size_t count;
 } bench_table;
 
-static double processor_seconds(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
 static bench_row *find_row(bench_table *table, const char *name)
 {
     for (size_t i = 0; i < table->count; i++)
@@ -82,10 +74,10 @@ static slad_status time_enqueue(slad_device *device, const slad_enqueue *enqueue
     else
         snprintf(name, sizeof name, "%s", enqueue->launch.row->entry);
     for (int i = 0; i < REPEATS; i++) {
-        const double start = slad_clock_seconds(), processor = processor_seconds();
+        const double start = slad_clock_seconds(), processor = slad_processor_seconds();
         SLAD_TRY(slad_executor_enqueue(device, enqueue));
         SLAD_TRY(slad_device_finish(device));
-        const double seconds = slad_clock_seconds() - start, used = processor_seconds() - processor;
+        const double seconds = slad_clock_seconds() - start, used = slad_processor_seconds() - processor;
         if (seconds < best) best = seconds;
         if (used < best_processor) best_processor = used;
     }
@@ -105,26 +97,15 @@ static slad_status time_kernels(slad_trainer *trainer, bench_table *table)
     const slad_opencl_record *record = &executor->records[0];
     for (size_t i = 0; status == SLAD_OK && i < record->enqueue_count; i++)
         status = time_enqueue(trainer->device, &record->enqueues[i], table);
-    const double start = slad_clock_seconds(), processor = processor_seconds();
+    const double start = slad_clock_seconds(), processor = slad_processor_seconds();
     SLAD_TRY(slad_packed_refresh((slad_opencl_executor *)trainer->executor));
     SLAD_TRY(slad_device_finish(trainer->device));
     bench_row *row = find_row(table, "merging of adapters");
     row->launches++;
     row->seconds += slad_clock_seconds() - start;
-    row->processor_seconds += processor_seconds() - processor;
+    row->processor_seconds += slad_processor_seconds() - processor;
 cleanup:
     return status;
-}
-
-/* FLOPs of an encoder's forward pass for one image. */
-static double forward_flops(const slad_encoder *encoder, size_t size)
-{
-    const slad_encoder_info *info = slad_encoder_get_info(encoder);
-    const size_t side = size / info->patch;
-    const double d = (double)info->width, patches = (double)(side * side);
-    const double tokens = 1 + (double)info->registers + patches, mlp = (info->gated ? 3 : 2) * (double)info->mlp_width;
-    const double linear = 2 * tokens * d * (4 * d + mlp), attention = 4 * tokens * tokens * d;
-    return (double)info->layers * (linear + attention) + 2 * patches * d * 3 * (double)(info->patch * info->patch);
 }
 
 /* Makes one step; notes the loss of the step before it, which is what it learns of. NULL: only waits for the last. */
@@ -161,13 +142,13 @@ static slad_status time_steps(slad_trainer *trainer, const bench_options *option
         if (i == 2) {
             SLAD_TRY(step(trainer, NULL, steps));
             start = slad_clock_seconds();
-            used = processor_seconds();
+            used = slad_processor_seconds();
         }
         SLAD_TRY(step(trainer, &batch, steps));
     }
     SLAD_TRY(step(trainer, NULL, steps));
     steps->seconds = (slad_clock_seconds() - start) / options->steps;
-    steps->processor_seconds = (processor_seconds() - used) / options->steps;
+    steps->processor_seconds = (slad_processor_seconds() - used) / options->steps;
     steps->peak = slad_peak_memory();
 cleanup:
     slad_release(batch.pixel_values);
@@ -237,8 +218,9 @@ static slad_status run(slad_context *context, const bench_options *options)
     SLAD_TRY(slad_trainer_create(context, &trainer, device, teacher, student, CLASSES, options->size, 1000, &train));
     if (options->init) SLAD_TRY(slad_trainer_load(trainer, options->init));
     SLAD_TRY(time_steps(trainer, options, &steps));
-    const double flops =
-        2 * options->batch * (forward_flops(teacher, options->size) + forward_flops(student, options->size));
+    const double flops = 2 * options->batch *
+                         (slad_bench_forward_flops(slad_encoder_get_info(teacher), options->size) +
+                          slad_bench_forward_flops(slad_encoder_get_info(student), options->size));
     (options->json ? print_json : print_text)(options, trainer, &steps, flops);
     if (!options->json) {
         SLAD_TRY(time_kernels(trainer, &table));

@@ -140,6 +140,14 @@ unsigned slad_processor_count(void)
     return count > 0 ? (unsigned)count : 1;
 }
 
+double slad_processor_seconds(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+    return (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
+           1e-6 * ((double)usage.ru_utime.tv_usec + (double)usage.ru_stime.tv_usec);
+}
+
 uint64_t slad_peak_memory(void)
 {
     struct rusage usage;

@@ -27,6 +27,8 @@ double slad_clock_seconds(void);
 double slad_time_seconds(void);
 /* Processors this process may use, at least 1. */
 unsigned slad_processor_count(void);
+/* Seconds that this process had of the processors so far, all threads, user and system. 0 if unknown. */
+double slad_processor_seconds(void);
 /* Peak resident memory of this process in bytes, 0 if unknown. */
 uint64_t slad_peak_memory(void);
 /* Memory of this machine in bytes, 0 if unknown. */

@@ -18,7 +18,7 @@ static const cli_command commands[] = {
     {"features", cli_features, "features of an encoder as a safetensors file"},
     {"export", cli_export, "merged student and adapters of a run, for transformers and PEFT"},
     {"tune", NULL, "measure kernel variants on this device"},
-    {"bench", NULL, "kernels and training against the device's peak"},
+    {"bench", cli_bench, "kernels and training against the device's peak"},
     {"compile", NULL, "all kernels as an offline bundle"},
     {"compare", cli_compare, "one table over several runs and seeds"},
 };

@@ -46,6 +46,7 @@ int cli_read_data_options(const cli_session *session, cli_data_options *data, cl
 
 /* The commands: argv holds what follows the command's name. Each returns the program's exit code. */
 int cli_devices(int argc, char **argv);
+int cli_bench(int argc, char **argv);
 int cli_train(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_features(int argc, char **argv);

@@ -7,11 +7,13 @@
  *   slad_trainer_create   a recorded training step; slad_trainer_step feeds it
  *   slad_run_train        all of it, as `slad train` does
  *   slad_compare          several runs side by side
+ *   slad_bench            how fast it is on a device
  *   slad_run_export       what a run trained, as a Hugging Face folder and as PEFT folders
  */
 #ifndef SLAD_H
 #define SLAD_H
 
+#include "slad/bench.h"
 #include "slad/compare.h"
 #include "slad/context.h"
 #include "slad/data.h"
