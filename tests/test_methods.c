@@ -57,6 +57,7 @@ static const method_case cases[] = {
       {"share-map", "3,-1"}}},
     {"dropout_kd", {{"method", "kd-lora"}, {"lora-dropout", "0.3"}}},
     {"dropout_probe", {{"method", "kd-probe"}, {"lora-dropout", "0.3"}}},
+    {"head_init", {{"head-init", "probe"}}},
     {"smoothing", {{"label-smoothing", "0.1"}}},
     {"mixed", {{"mixup", "0.8"}}},
     {"mixed_smoothing", {{"method", "lora"}, {"cutmix", "1"}, {"label-smoothing", "0.1"}}},
@@ -298,7 +299,8 @@ static void open_stage(stage *s, const slad_safetensors *before, const slad_trai
         .image_size = SIZE,
         .total_steps = STEPS,
     };
-    if (before)
+    const bool frozen = s->options.teacher_adapt == SLAD_ADAPT_FROZEN;
+    if (frozen)
         setup.frozen = (slad_network_source){
             .encoder = teacher,
             .state = before,
@@ -311,6 +313,8 @@ static void open_stage(stage *s, const slad_safetensors *before, const slad_trai
     methods_require(slad_trainer_build(methods.own->context, &s->trainer, methods.devices[s->run->like_a_gpu], &setup),
                     s->name);
     initialise(s);
+    if (before && !frozen) /* heads that were trained alone */
+        methods_require(slad_trainer_start_from(s->trainer, slad_safetensors_path(before)), s->name);
 }
 
 static void check_stage(stage *s)

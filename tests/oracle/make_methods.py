@@ -33,7 +33,7 @@ PROJECTION = "student.projection.weight"
 # teacher, student: what is trained of each (None: there is no teacher). stages 2: the teacher first.
 DEFAULTS = dict(teacher=None, student="lora", stages=1, share="none", map="even-a", truncation="block", scale="same",
                 unmapped="lora", private=0, form="fused", targets="qkv", dropout=0.0, plus=1.0, ema=0.0, feature=None,
-                smoothing=0.0, mixed=False, head="cls-mean", teacher_kind="plain", student_kind="plain")
+                smoothing=0.0, mixed=False, probe=False, head="cls-mean", teacher_kind="plain", student_kind="plain")
 SHARED = dict(teacher="lora", share="both")
 # As tests/test_methods.c names and sets them.
 CASES = {
@@ -78,6 +78,7 @@ CASES = {
     "dropout_all": dict(SHARED, dropout=0.1, private=PRIVATE_RANK, form="split", targets="all", map=[3, -1]),
     "dropout_kd": dict(teacher="lora", stages=2, dropout=0.3),
     "dropout_probe": dict(teacher="probe", stages=2, dropout=0.3),
+    "head_init": dict(SHARED, probe=True),
     "smoothing": dict(SHARED, smoothing=0.1),
     "mixed": dict(SHARED, mixed=True),
     "mixed_smoothing": dict(student="lora", mixed=True, smoothing=0.1),
@@ -146,7 +147,7 @@ class Model:
 
     def __init__(self, name, spec, case, trained):
         self.name, self.spec, self.case, self.trained, self.parameters = name, spec, case, trained, {}
-        self.training, self.step = True, 0
+        self.training, self.adapted, self.step = True, True, 0
         self.kind = case[f"{name}_kind"]
         self.model = encoder(name + ".", spec["width"], spec["layers"], spec["heads"], 4, PATCH, GRID, torch.float64,
                              **KINDS[self.kind])
@@ -166,6 +167,8 @@ class Model:
     def hook(self, module, layer, site, block):
         def add(_, inputs, output):
             rows = module.out_features
+            if not self.adapted:
+                return output
             for number, (a, b, scale) in enumerate(self.pairs.get((layer, site), [])):
                 x = self.drop(inputs[0], layer, site, number)
                 output = output + scale * F.linear(F.linear(x, a()), b()[block * rows:(block + 1) * rows])
@@ -273,7 +276,8 @@ def feature_loss(student, teacher, hidden_s, hidden_t, kind):
 
 
 def losses_of(teacher, student, case, pixels, target, stage):
-    """What is minimised, and its parts. stage "first" trains the teacher alone, "second" the student alone."""
+    """What is minimised, and its parts. Stage "heads" trains those by their labels alone, "first" the teacher alone,
+    "second" the student alone."""
     parts = [torch.tensor(math.nan, dtype=torch.float64)] * 4
     total = 0
     if stage != "first":
@@ -288,7 +292,7 @@ def losses_of(teacher, student, case, pixels, target, stage):
     if teacher and stage != "first":
         log_p, log_q = F.log_softmax(z_t.detach() / TAU, 1), F.log_softmax(z_s / TAU, 1)
         parts[2] = TAU * TAU * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
-        total = total + parts[2]
+        total = total + (0.0 if stage == "heads" else 1.0) * parts[2]
         if case["feature"]:
             parts[3] = feature_loss(student, teacher, hidden_s, hidden_t, case["feature"])
             total = total + parts[3]
@@ -322,6 +326,8 @@ def train(name, out, teacher, student, case, stage):
         parameters.update(teacher.parameters)
     if stage != "first":
         parameters.update(student.parameters)
+    if stage == "heads":
+        parameters = {key: value for key, value in parameters.items() if ".head." in key}
     optimizer = make_optimizer(parameters, case["plus"])
     batches = [slice(i, min(i + BATCH, IMAGES)) for i in range(0, IMAGES, BATCH)]
     losses, norms, average = [], [], {}
@@ -360,8 +366,12 @@ def run(name, out):
         for value in teacher.parameters.values():
             value.requires_grad_(False)
         train(name, out, teacher, student, case, "second")
-    else:
-        train(name, out, teacher, student, case, "both" if teacher else "alone")
+        return
+    if case["probe"]:
+        teacher.adapted = student.adapted = False
+        train(name + ".first", out, teacher, student, case, "heads")
+        teacher.adapted = student.adapted = True
+    train(name, out, teacher, student, case, "both" if teacher else "alone")
 
 
 def check_peft(form, targets, rs_lora):
