@@ -16,22 +16,39 @@ static bool lies_in(const char *path, const char *folder)
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
 }
 
-/* Refuses to replace a file or folder of an old run that this run reads until its end. */
+/* Whether later stages read --init again; a run of one stage has read it before it replaces anything. */
+static bool starts_again(const slad_run_options *options)
+{
+    slad_stage stages[SLAD_MOST_STAGES];
+    return slad_stages_of(stages, &options->train) > 1;
+}
+
+/* Refuses to replace a file or folder of an old run that this run reads until its end: below `old`, or, of models and
+ * adapters, beside it. */
 static slad_status check_replacing(slad_context *context, const char *old, const slad_run_options *options)
 {
     slad_status status = SLAD_OK;
-    const char *const inputs[] = {options->teacher, options->student, options->data, options->unlabelled};
-    char *folder = NULL, *input = NULL;
+    enum { FOLDERS = 4 };
+    const char *const inputs[] = {options->teacher,
+                                  options->student,
+                                  options->teacher_adapter,
+                                  options->student_adapter,
+                                  options->data,
+                                  options->unlabelled,
+                                  starts_again(options) ? options->init : NULL};
+    char *out = NULL, *folder = NULL, *input = NULL;
+    SLAD_TRY(slad_path_absolute(context, &out, options->out));
     SLAD_TRY(slad_path_absolute(context, &folder, old));
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
         if (!inputs[i] || slad_path_look(inputs[i]) == SLAD_PATH_MISSING) continue;
         SLAD_TRY(slad_path_absolute(context, &input, inputs[i]));
-        SLAD_FAIL_IF(lies_in(input, folder), SLAD_ERROR_USAGE,
-                     "%s belongs to the run that --overwrite would replace; choose another --out", inputs[i]);
+        SLAD_FAIL_IF(lies_in(input, folder) || (i < FOLDERS && strcmp(input, out) == 0), SLAD_ERROR_USAGE,
+                     "%s belongs to what --overwrite would replace; choose another --out", inputs[i]);
         slad_release(input);
         input = NULL;
     }
 cleanup:
+    slad_release(out);
     slad_release(folder);
     slad_release(input);
     return status;
@@ -54,8 +71,6 @@ cleanup:
     return status;
 }
 
-/* Creates the folder and proves that it can be written to. A run that it holds already stays until its replacement is
- * ready to start: a mistyped path must not cost it. */
 slad_status slad_run_folder_prepare(slad_context *context, const slad_run_options *options)
 {
     slad_status status = SLAD_OK;

@@ -16,9 +16,10 @@ static slad_status open_run(slad_context *context, slad_run_model *model, const 
     SLAD_TRY(slad_run_config_read(context, &model->config, path));
     SLAD_TRY(slad_path_join(context, &model->student_folder, path, "student"));
     SLAD_FAIL_IF(slad_path_look(model->student_folder) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
-                 "Run %s has no merged student: it was stopped before its end. Make it from the last checkpoint with "
-                 "slad export %s --out %s --what student",
-                 path, path, path);
+                 "Run %s has no merged student: it was stopped before its end. Go on with it by slad train --resume "
+                 "--out %s; or, if its last stage had begun, make it from the last checkpoint with slad export %s "
+                 "--out %s --what student",
+                 path, path, path, path);
     if (want_teacher && model->config.train.teacher_adapt == SLAD_ADAPT_FROZEN) {
         SLAD_FAIL_IF(!model->config.teacher, SLAD_ERROR_DATA, "%s/config.json names no teacher", path);
         SLAD_FAIL_IF(depth == MOST_TEACHERS, SLAD_ERROR_DATA,

@@ -178,21 +178,37 @@ cleanup:
     return status;
 }
 
+/* What the teacher's stage trained: its file, or state.safetensors of a run that had ended and is gone on with. */
+static slad_status open_teacher_state(slad_run *run)
+{
+    slad_context *context = run->context;
+    slad_status status = SLAD_OK;
+    char *path = NULL;
+    SLAD_TRY(stage_file(run, &path, SLAD_STAGE_TEACHER));
+    if (run->resume.resuming && slad_path_look(path) == SLAD_PATH_MISSING) {
+        slad_release(path);
+        path = NULL;
+        SLAD_TRY(slad_path_join(context, &path, run->options->out, "state.safetensors"));
+    }
+    SLAD_TRY(slad_safetensors_open(context, &run->teacher_state, path));
+cleanup:
+    slad_release(path);
+    return status;
+}
+
 /* The frozen teacher of a stage: what the stage before trained, or what --teacher names. */
 static slad_status find_frozen(slad_run *run, slad_trainer_setup *setup)
 {
     slad_context *context = run->context;
     slad_status status = SLAD_OK;
     const slad_train_options *options = &run->options->train;
-    char *path = NULL;
     if (setup->options->teacher_adapt != SLAD_ADAPT_FROZEN) return SLAD_OK;
     if (options->teacher_adapt == SLAD_ADAPT_FROZEN) {
         SLAD_TRY(slad_run_model_frozen(context, &setup->frozen, &run->frozen));
         SLAD_TRY(check_frozen_classes(run, &setup->frozen));
         setup->teacher = setup->frozen.encoder;
     } else {
-        SLAD_TRY(stage_file(run, &path, SLAD_STAGE_TEACHER));
-        SLAD_TRY(slad_safetensors_open(context, &run->teacher_state, path));
+        SLAD_TRY(open_teacher_state(run));
         setup->kept = run->teacher_state;
         setup->frozen = (slad_network_source){
             .encoder = run->teacher,
@@ -206,7 +222,6 @@ static slad_status find_frozen(slad_run *run, slad_trainer_setup *setup)
         };
     }
 cleanup:
-    slad_release(path);
     return status;
 }
 

@@ -57,7 +57,7 @@ static void add_kept(slad_saving *saving, const slad_safetensor *kept)
 }
 
 /* Lists the tensors of a file: all that is trained, once under each prefix, and with `kept` what the frozen teacher
- * learnt in a stage before. */
+ * learnt in a stage before; the file of it may hold a student as well. */
 static slad_status list_tensors(slad_saving *saving, const slad_state_kind *kinds, size_t kind_count,
                                 const slad_safetensors *kept)
 {
@@ -72,7 +72,9 @@ static slad_status list_tensors(slad_saving *saving, const slad_state_kind *kind
     for (size_t kind = 0; kind < kind_count; kind++)
         for (size_t i = 0; i < slad_store_trained_count(store); i++)
             add_trained(saving, slad_store_trained_at(store, i)->tensor, &kinds[kind]);
-    for (size_t i = 0; kept && i < slad_safetensors_count(kept); i++) add_kept(saving, slad_safetensors_at(kept, i));
+    for (size_t i = 0; kept && i < slad_safetensors_count(kept); i++)
+        if (strncmp(slad_safetensors_at(kept, i)->name, "teacher.", 8) == 0)
+            add_kept(saving, slad_safetensors_at(kept, i));
 cleanup:
     return status;
 }

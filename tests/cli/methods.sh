@@ -62,6 +62,17 @@ check "a run and its merged student teach otherwise" sh -c \
     'sed "s/.images_per_s.*//" frozen-2/metrics.jsonl | head -n 1 >two; sed "s/.images_per_s.*//" frozen-3/metrics.jsonl | head -n 1 >three; [ "$(cut -c 1-45 two)" = "$(cut -c 1-45 three)" ]'
 run 3 train --teacher teacher --student student $data --method joint --teacher-adapt frozen --out frozen-4
 says teacher classifier
+
+# Neither a run nor a model is replaced by a run that reads it until its end.
+run 2 train --teacher frozen-1 --student student $data --method joint --teacher-adapt frozen --out frozen-1 --overwrite
+says frozen-1 --overwrite
+run 2 train --teacher teacher --student student $data --out student --overwrite
+says student --overwrite
+run 2 train $pair $data --method kd-lora --init kd-lora/state.safetensors --out kd-lora --overwrite
+says kd-lora/state.safetensors --overwrite
+run 2 train $pair $data --teacher-adapter slad/teacher-adapter --out slad --overwrite
+says slad/teacher-adapter --overwrite
+
 cp -r data other
 mv other/train/class-0 other/train/class-9
 mv other/val/class-0 other/val/class-9
@@ -84,6 +95,9 @@ done <<LIST
 --share-map --share-map 9
 --share-map --share-map 0,,1
 --checkpoint-every --checkpoint-every 5h
+--ema --ema 1
+--ema --ema -0.5
+--lora-plus --lora-plus 0
 LIST
 run 2 train --student student $data --method finetune --feature-loss cls --out none
 says --feature-loss

@@ -66,6 +66,13 @@ run 0 train --resume --out stopped
 check "--resume removed a file of the user" rm stopped/notes.tmp
 same whole stopped
 
+# Likewise one of several stages, whose teacher only state.safetensors holds by then.
+run 0 train $pair --out stages --epochs 2 --method kd-lora --head-init probe --keep best
+cp -r stages again
+rm -r again/student
+run 0 train --resume --out again
+same stages again
+
 # What cannot be gone on with says why.
 run 2 train --resume --out stopped --lr 0.1
 says --lr 0.1 "was started with"
