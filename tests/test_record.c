@@ -161,6 +161,74 @@ static void test_store(void **state)
     slad_store_free(store);
 }
 
+/* y = x1 * x2 as far as records care: its gradient reads what it was made of. */
+static slad_status product_gradient(slad_record *record, const slad_node *node);
+static const slad_operation product = {.name = "product", .gradient = product_gradient};
+static const slad_operation product_backward = {.name = "product_backward"};
+
+static slad_status product_gradient(slad_record *record, const slad_node *node)
+{
+    const slad_tensor *inputs[2] = {slad_gradient_of(record, node->outputs[0]), node->inputs[0]};
+    bool accumulate;
+    slad_node *back = slad_record_append(record, &product_backward, SLAD_PHASE_MICRO_BATCH, inputs, 2, NULL, 0);
+    slad_node_writes(record, back, slad_gradient_target(record, node->inputs[0], &accumulate));
+    return slad_record_status(record);
+}
+
+static size_t count_nodes(const slad_record *record, const slad_operation *operation)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < slad_record_node_count(record); i++)
+        count += slad_record_node_at(record, i)->operation == operation;
+    return count;
+}
+
+/* What gradients of a segment read is computed again; the last result of the segment is not, since they do not read
+ * it. */
+static void test_segments(void **state)
+{
+    fixture test;
+    open_fixture(&test, *state);
+    slad_record_set_recompute(test.record, true);
+    slad_record_segment_begin(test.record);
+    const slad_tensor *inner = append(test.record, &product, test.trained, test.input);
+    const slad_tensor *last = append(test.record, &product, inner, test.input);
+    slad_record_segment_end(test.record);
+    const slad_tensor *loss = append(test.record, &product, last, test.input);
+    slad_gradient_pass(test.record, loss, append(test.record, &stubborn, test.input, test.input));
+    assert_int_equal(slad_record_differentiate(test.record), SLAD_OK);
+    assert_int_equal(count_nodes(test.record, &product), 4);
+    assert_int_equal(count_nodes(test.record, &product_backward), 3);
+    const size_t nodes = slad_record_node_count(test.record);
+    const slad_node *of_loss = slad_record_node_at(test.record, 4), *copy = slad_record_node_at(test.record, 5);
+    const slad_node *of_last = slad_record_node_at(test.record, 6), *of_inner = slad_record_node_at(test.record, 7);
+    assert_int_equal(nodes, 8);
+    assert_ptr_equal(of_loss->inputs[1]->slab, last->slab);
+    assert_ptr_equal(copy->inputs[0]->slab, test.trained->slab);
+    assert_ptr_not_equal(copy->outputs[0]->slab, inner->slab);
+    assert_ptr_equal(of_last->inputs[0]->slab, of_loss->outputs[0]->slab);
+    assert_ptr_equal(of_last->inputs[1]->slab, copy->outputs[0]->slab);
+    assert_ptr_equal(of_inner->outputs[0]->slab, test.trained->slab->gradient);
+    close_fixture(&test);
+}
+
+/* Running statistics must not be updated twice. */
+static void test_segment_with_state(void **state)
+{
+    fixture test;
+    open_fixture(&test, *state);
+    slad_record_set_recompute(test.record, true);
+    slad_record_segment_begin(test.record);
+    const slad_tensor *y = append(test.record, &product, test.trained, test.input);
+    slad_node *node = slad_record_append(test.record, &product, SLAD_PHASE_MICRO_BATCH, &y, 1, NULL, 0);
+    slad_node_writes(test.record, node, test.frozen);
+    slad_record_segment_end(test.record);
+    slad_gradient_pass(test.record, y, append(test.record, &stubborn, test.input, test.input));
+    assert_int_equal(slad_record_differentiate(test.record), SLAD_ERROR_INTERNAL);
+    assert_message(test.own, "cannot be recomputed");
+    close_fixture(&test);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +236,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_views, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_gradients, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_missing_rule, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_segments, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_segment_with_state, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_store, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,14 +13,17 @@ static const slad_tensor *same_place(slad_record *record, const slad_tensor *ten
     return twin;
 }
 
-/* Where the slab's gradient is noted; NULL on a failed record. */
+slad_slab **slad_record_gradient_slot(slad_record *record, uint32_t slab)
+{
+    if (!slad_record_check(record, slad_grow(record->context, &record->gradients, &record->gradient_capacity,
+                                             (size_t)slab + 1, sizeof(slad_slab *), "gradients of a record")))
+        return NULL;
+    return &record->gradients[slab];
+}
+
 static slad_slab **gradient_slot(slad_record *record, const slad_tensor *tensor)
 {
-    if (!slad_record_check(record,
-                           slad_grow(record->context, &record->gradients, &record->gradient_capacity,
-                                     (size_t)tensor->slab->id + 1, sizeof(slad_slab *), "gradients of a record")))
-        return NULL;
-    return &record->gradients[tensor->slab->id];
+    return slad_record_gradient_slot(record, tensor->slab->id);
 }
 
 static bool covers_its_slab(const slad_tensor *tensor)
@@ -87,16 +90,38 @@ static bool gradient_is_wanted(const slad_node *node)
     return false;
 }
 
+static void differentiate_node(slad_record *record, const slad_node *node)
+{
+    if (record->status != SLAD_OK || !gradient_is_wanted(node) || !gradient_flows_in(record, node)) return;
+    if (node->operation->gradient)
+        slad_record_check(record, node->operation->gradient(record, node));
+    else
+        slad_record_fail(record, SLAD_ERROR_INTERNAL, "operation %s has no gradient", node->operation->name);
+}
+
+/* The same of a segment, from activations that are computed again. */
+static void differentiate_segment(slad_record *record, const slad_segment *segment)
+{
+    bool wanted = false;
+    for (size_t n = segment->first; n < segment->end; n++) wanted = wanted || gradient_is_wanted(record->nodes[n]);
+    if (!wanted) return;
+    const size_t first = record->node_count;
+    slad_record_replay(record, segment);
+    const size_t end = record->node_count;
+    for (size_t n = end; n-- > first;) differentiate_node(record, record->nodes[n]);
+    slad_record_drop_unused(record, first, end);
+}
+
 slad_status slad_record_differentiate(slad_record *record)
 {
     for (size_t i = record->node_count; i-- > 0 && record->status == SLAD_OK;) {
-        const slad_node *node = record->nodes[i];
-        if (!gradient_is_wanted(node) || !gradient_flows_in(record, node)) continue;
-        if (!node->operation->gradient) {
-            slad_record_fail(record, SLAD_ERROR_INTERNAL, "operation %s has no gradient", node->operation->name);
-            break;
+        const slad_segment *segment = slad_record_segment_ending(record, i + 1);
+        if (segment) {
+            differentiate_segment(record, segment);
+            i = segment->first;
+        } else {
+            differentiate_node(record, record->nodes[i]);
         }
-        slad_record_check(record, node->operation->gradient(record, node));
     }
     return record->status;
 }

@@ -39,6 +39,7 @@ void slad_record_free(slad_record *record)
     slad_release(record->nodes);
     slad_release(record->named);
     slad_release(record->gradients);
+    slad_release(record->segments);
     slad_release(record->name);
     slad_release(record);
 }
@@ -274,6 +275,7 @@ slad_node *slad_record_append(slad_record *record, const slad_operation *operati
     node->operation = operation;
     node->phase = phase;
     node->parameters = copy;
+    node->parameter_bytes = parameter_bytes;
     node->input_count = input_count;
     for (unsigned i = 0; i < input_count; i++) node->inputs[i] = inputs[i];
     record->nodes[record->node_count++] = node;

@@ -46,7 +46,8 @@ struct slad_node {
     /* Tensors that it writes: new activations, and existing ones that it adds to or updates in place. */
     const slad_tensor *outputs[SLAD_NODE_OUTPUTS];
     unsigned output_count;
-    const void *parameters; /* the operation's own struct, copied into the record */
+    const void *parameters; /* the operation's own struct, copied into the record; points to no activation */
+    size_t parameter_bytes;
 };
 
 slad_status slad_record_create(slad_context *context, slad_record **record, slad_store *store, const char *name);
@@ -99,6 +100,16 @@ const slad_tensor *slad_node_output(slad_record *record, slad_node *node, unsign
 const slad_tensor *slad_node_scratch(slad_record *record, slad_node *node, size_t elements);
 /* An existing tensor that the node writes or adds to (a gradient target, state). */
 void slad_node_writes(slad_record *record, slad_node *node, const slad_tensor *tensor);
+
+/* What is appended between the two is a segment: its activations, but for those that others read, need not be kept
+ * until its gradients are computed, since they can be computed again from what the segment reads. Segments do not
+ * overlap. */
+void slad_record_segment_begin(slad_record *record);
+void slad_record_segment_end(slad_record *record);
+/* Whether differentiation recomputes segments: a copy of those of a segment's nodes whose results its gradients read
+ * runs right before them. Operations give the same bytes each time, so the gradients do not change. An operation of a
+ * segment that writes state is then an error. */
+void slad_record_set_recompute(slad_record *record, bool recompute);
 
 /* Walks the record backwards and appends gradient nodes, only where they lead to something trained. Gradients of chosen
  * tensors may be given before, by slad_gradient_pass. */

@@ -11,6 +11,12 @@ typedef struct slad_named {
     bool is_output;
 } slad_named;
 
+/* A part of the forward pass that may be recomputed: nodes first .. end-1, and the slabs that were made meanwhile. */
+typedef struct slad_segment {
+    size_t first, end;
+    size_t first_slab, end_slab;
+} slad_segment;
+
 struct slad_record {
     slad_context *context;
     slad_store *store;
@@ -27,6 +33,9 @@ struct slad_record {
     size_t named_count, named_capacity;
     slad_slab **gradients; /* by slab id: the slab that holds its gradient, NULL while none flows */
     size_t gradient_capacity;
+    slad_segment *segments; /* in the order of their nodes; one that is open stands behind them */
+    size_t segment_count, segment_capacity;
+    bool recompute;
 };
 
 /* A tensor owned by the record. NULL (and a failed record) when memory is out. */
@@ -35,5 +44,17 @@ slad_tensor *slad_record_new_tensor(slad_record *record, const char *name, slad_
 slad_slab *slad_record_new_slab(slad_record *record, slad_slab_kind kind, size_t elements);
 /* Notes a failed status (of a helper that has reported it); returns whether the record is still good. */
 bool slad_record_check(slad_record *record, slad_status status);
+/* Where the gradient of a slab of the record is noted; NULL on a failed record. Valid until the next call. */
+slad_slab **slad_record_gradient_slot(slad_record *record, uint32_t slab);
+
+/* recompute.c */
+
+/* The segment whose last node is end-1, if it is to be recomputed; else NULL. */
+const slad_segment *slad_record_segment_ending(const slad_record *record, size_t end);
+/* Appends copies of the segment's nodes. They read what the segment reads, write activations of their own, and have the
+ * gradients that were gathered for the originals. */
+void slad_record_replay(slad_record *record, const slad_segment *segment);
+/* Removes those of the nodes first .. end-1 whose results no later node reads. */
+void slad_record_drop_unused(slad_record *record, size_t first, size_t end);
 
 #endif

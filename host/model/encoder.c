@@ -295,7 +295,9 @@ const slad_tensor *slad_backbone_record(slad_record *record, const slad_backbone
                                                 backbone->class_token, backbone->registers, position, info->patch);
     for (size_t i = 0; i < info->layers; i++) {
         const slad_adaptation adaptation = {adapters ? &adapters[i] : NULL, dropout};
+        slad_record_segment_begin(record);
         x = record_block(record, backbone, x, &backbone->blocks[i], &adaptation);
+        slad_record_segment_end(record);
         if (block_tokens) block_tokens[i] = x;
     }
     return slad_layer_norm(record, x, backbone->norm_gamma, backbone->norm_beta, info->epsilon);

@@ -131,7 +131,8 @@ const slad_option_row slad_option_rows[] = {
            keep, "last", "best"),
     VALUE("workers", "auto|N", "loader threads; they never change a result", RUNNING, KIND_AUTO_U32, workers),
     ABSENT("precision", "fp32|fp16-storage|bf16-storage", "storage of weights and activations", RUNNING),
-    ABSENT("recompute", "auto|on|off", "recompute activations to save memory", RUNNING),
+    CHOICE("recompute", "auto|on|off", "compute activations again for the gradients instead of keeping them; auto: where memory is "
+           "short; results stay the same", RUNNING, recompute, "auto", "on", "off"),
     VALUE("memory-limit", "auto|MIB|NG", "device memory that training stays below, in MiB or GiB; auto: most of the device's", RUNNING,
           KIND_MEBIBYTES, memory_limit),
 };

@@ -109,6 +109,7 @@ slad_status slad_run_config_write(slad_context *context, const char *folder, con
     cJSON_AddNumberToObject(json, "stage", trainer->stage);
     cJSON_AddNumberToObject(json, "image_size", (double)trainer->image_size);
     cJSON_AddNumberToObject(json, "micro_batch", trainer->choice.micro_batch);
+    cJSON_AddBoolToObject(json, "recompute", trainer->choice.recompute);
     cJSON_AddNumberToObject(json, "total_steps", (double)trainer->total_steps);
     cJSON_AddNumberToObject(json, "trained_parameters", (double)slad_trainer_parameter_count(trainer));
     cJSON_AddItemToObject(json, "data", describe_data(dataset, data));
@@ -245,6 +246,11 @@ slad_status slad_run_config_agree(slad_context *context, const char *folder, con
         "The run was started with another micro-batch than the %u that this device's memory gives now, which would "
         "change its results; start a new run with --init %s/state.safetensors",
         trainer->choice.micro_batch, folder);
+    const cJSON *recompute = cJSON_GetObjectItemCaseSensitive(json, "recompute");
+    SLAD_FAIL_IF(cJSON_IsTrue(recompute) != trainer->choice.recompute, SLAD_ERROR_USAGE,
+                 "The run was started %s recomputation of activations, which this device's memory gives otherwise now; "
+                 "start a new run with --init %s/state.safetensors",
+                 cJSON_IsTrue(recompute) ? "with" : "without", folder);
 cleanup:
     cJSON_Delete(json);
     cJSON_Delete(device);

@@ -194,6 +194,7 @@ static slad_status record_training(slad_trainer *trainer)
                                  pass->mix, pass->task_weights, pass->kl_weights, trainer->step_values,
                                  trainer->accumulators, &losses);
     slad_features_loss_record(trainer, pass);
+    slad_record_set_recompute(pass->record, trainer->choice.recompute);
     SLAD_TRY(slad_record_differentiate(pass->record));
     if (trainer->conflict) SLAD_TRY(slad_gradient_conflict_report(pass->record, trainer->conflict, trainer->report));
     SLAD_TRY(slad_optimizer(pass->record, trainer->step_values, trainer->accumulators, trainer->report, options->clip));

@@ -36,6 +36,7 @@ typedef struct slad_flight {
 typedef struct slad_memory_choice {
     uint32_t micro_batch; /* images at once on the device */
     bool pack_on_use;     /* slad_executor_options */
+    bool recompute;       /* slad_record_set_recompute */
 } slad_memory_choice;
 
 struct slad_trainer {

@@ -64,20 +64,28 @@ static size_t add_halves(slad_memory_choice choices[MOST_CHOICES], size_t count,
 }
 
 /* All that may be chosen, what is preferred first. Smaller micro-batches are preferred as long as they are large enough
- * to keep a device busy; then weights are packed on use. A micro-batch that was given is kept as long as anything
- * else helps. Returns their number. */
+ * to keep a device busy; then weights are packed on use (a memory-bound pass before each GEMM), on GPUs as long as
+ * micro-batches are large enough; then activations are computed twice, a third or more of a step's work. A micro-batch
+ * that was given is kept as long as anything else helps. Returns their number. */
 static size_t list_choices(slad_memory_choice choices[MOST_CHOICES], const slad_trainer *trainer)
 {
-    const slad_memory_choice kept = {0}, on_use = {.pack_on_use = true};
-    const size_t least = trainer->options.micro_batch ? SIZE_MAX : LEAST_ROWS;
-    const size_t count = add_halves(choices, 0, trainer, kept, least);
-    return add_halves(choices, count, trainer, on_use, 0);
+    const slad_train_options *options = &trainer->options;
+    const bool on = options->recompute == SLAD_RECOMPUTE_ON, off = options->recompute == SLAD_RECOMPUTE_OFF;
+    const slad_memory_choice kept = {.recompute = on}, on_use = {.pack_on_use = true, .recompute = on};
+    const slad_memory_choice recomputed = {.pack_on_use = true, .recompute = true};
+    const size_t least = options->micro_batch ? SIZE_MAX : LEAST_ROWS;
+    const bool is_cpu = trainer->device->features.row_lanes == 1;
+    const size_t least_on_use = on || off || (is_cpu && !options->micro_batch) ? 0 : least;
+    size_t count = add_halves(choices, 0, trainer, kept, least);
+    count = add_halves(choices, count, trainer, on_use, least_on_use);
+    return on || off ? count : add_halves(choices, count, trainer, recomputed, 0);
 }
 
 static void choice_text(char text[128], const slad_memory_choice *choice)
 {
-    (void)snprintf(text, 128, "micro-batches of %u%s", choice->micro_batch,
-                   choice->pack_on_use ? ", weights packed on use" : "");
+    (void)snprintf(text, 128, "micro-batches of %u%s%s", choice->micro_batch,
+                   choice->pack_on_use ? ", weights packed on use" : "",
+                   choice->recompute ? ", activations recomputed" : "");
 }
 
 /* The choice, and why it was not the one before it. refused: bytes of that, 0 where one buffer would have been too
@@ -139,9 +147,11 @@ slad_status slad_trainer_plan_memory(slad_trainer *trainer)
     SLAD_TRY(build_what_fits(trainer, choices, count, &bound, &taken, &refused));
     const double needed = (double)trainer->plan.device_total / MIB;
     SLAD_FAIL_IF(trainer->plan.device_total > bound.bytes, SLAD_ERROR_OUT_OF_MEMORY,
-                 "Even one image at a time, with weights packed on use, needs %.0f MiB, more than %s; choose a smaller "
-                 "model or --image-size%s",
-                 needed, bound.words, trainer->options.memory_limit ? ", or a larger --memory-limit" : "");
+                 "Even one image at a time, with weights packed on use and activations %s, needs %.0f MiB, more than "
+                 "%s; choose a smaller model or --image-size%s%s",
+                 trainer->choice.recompute ? "recomputed" : "kept", needed, bound.words,
+                 trainer->choice.recompute ? "" : ", --recompute auto",
+                 trainer->options.memory_limit ? ", or a larger --memory-limit" : "");
     SLAD_FAIL_IF(given && trainer->choice.micro_batch != given, SLAD_ERROR_OUT_OF_MEMORY,
                  "--micro-batch %u needs more than %s, or more in one buffer than it allows; --micro-batch %u would "
                  "fit, with %.0f MiB",

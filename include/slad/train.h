@@ -90,6 +90,10 @@ typedef enum slad_loss_kind { SLAD_LOSS_SUM, SLAD_LOSS_CONVEX } slad_loss_kind;
  * (their sum, Jeffreys' divergence, is twice that). */
 typedef enum slad_kl_direction { SLAD_KL_FORWARD, SLAD_KL_REVERSE, SLAD_KL_SYMMETRIC } slad_kl_direction;
 
+/* Whether activations are computed a second time for the gradients instead of being kept: auto where memory is short.
+ * No result depends on it. */
+typedef enum slad_recompute { SLAD_RECOMPUTE_AUTO, SLAD_RECOMPUTE_ON, SLAD_RECOMPUTE_OFF } slad_recompute;
+
 typedef struct slad_train_options {
     slad_method method;
     slad_adapt teacher_adapt, student_adapt; /* these, share and stages: set by slad_train_options_set_method */
@@ -122,7 +126,8 @@ typedef struct slad_train_options {
     uint32_t epochs;
     uint64_t steps; /* 0: epochs decide */
     uint32_t batch;
-    uint32_t micro_batch;  /* 0: the largest that the device's memory plan permits */
+    uint32_t micro_batch; /* 0: the largest that the device's memory plan permits */
+    slad_recompute recompute;
     uint32_t memory_limit; /* MiB of device memory that training stays below, 0: the device's share */
     double learning_rate, head_learning_rate, weight_decay;
     double clip; /* global norm, 0: off */
