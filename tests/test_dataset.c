@@ -342,6 +342,34 @@ static void tensor_files_are_read(void **state)
     slad_dataset_free(dataset);
 }
 
+static slad_status check_classes(data_folder *folder, const char *relative)
+{
+    slad_dataset *dataset = open_good(folder, relative);
+    const slad_status status = slad_dataset_check_classes(folder->context, dataset);
+    slad_dataset_free(dataset);
+    return status;
+}
+
+/* What is trained must have been seen; only a file that names the number of its classes may have more. */
+static void empty_classes_are_named(void **state)
+{
+    data_folder *folder = *state;
+    const int64_t labels[] = {1, 0, 4};
+    write_tensors(folder, "gap.safetensors", 3, 2, labels, NULL);
+    assert_int_equal(check_classes(folder, "gap.safetensors"), SLAD_ERROR_DATA);
+    const char *message = slad_context_message(folder->context);
+    assert_non_null(
+        strstr(message, "gap.safetensors: of 5 classes, 2 have no training image, the first of them class 2"));
+    write_tensors(folder, "gap.safetensors", 3, 2, labels, "6");
+    assert_int_equal(check_classes(folder, "gap.safetensors"), SLAD_OK);
+    write_idx(folder, "gap/train-images-idx3-ubyte", idx_images, sizeof idx_images, false);
+    write_idx(folder, "gap/train-labels-idx1-ubyte", idx_labels, sizeof idx_labels, false);
+    assert_int_equal(check_classes(folder, "gap"), SLAD_ERROR_DATA);
+    message = slad_context_message(folder->context);
+    assert_non_null(strstr(message, "train-images-idx3-ubyte: of 3 classes, 1 have no training image"));
+    assert_int_equal(check_classes(folder, "tree"), SLAD_OK);
+}
+
 static void bad_tensor_files_are_named(void **state)
 {
     data_folder *folder = *state;
@@ -417,6 +445,7 @@ int main(void)
         cmocka_unit_test(idx_files_are_read),
         cmocka_unit_test(bad_idx_files_are_named),
         cmocka_unit_test(tensor_files_are_read),
+        cmocka_unit_test(empty_classes_are_named),
         cmocka_unit_test(bad_tensor_files_are_named),
         cmocka_unit_test(survives_failing_allocations),
     };

@@ -127,6 +127,31 @@ static void every_temperature(void **state)
                         .parameters = {.alpha_student = 0.7, .alpha_teacher = 0.4, .alpha_kl = 1.3, .tau = tau[i]}});
 }
 
+/* The ends of --tau's range: softened to nothing, and sharpened to a choice. */
+static void ends_of_the_temperatures(void **state)
+{
+    static const double tau[] = {1e-3, 1e3}, reverse[] = {0, 0.5, 1};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; k < 3; k++) {
+            const loss_case test = {.rows = 5,
+                                    .classes = 23,
+                                    .parameters = {.alpha_student = 0.7,
+                                                   .alpha_teacher = 0.4,
+                                                   .alpha_kl = 1.3,
+                                                   .tau = tau[i],
+                                                   .kl_reverse = reverse[k]}};
+            /* Finite differences see nothing of softmaxes this sharp, or of a KL this flat. At 1e3 the KL is 1e-6 of
+             * the terms that it is the difference of, so that its value in float has two or three digits. */
+            char name[64];
+            (void)snprintf(name, sizeof name, "tau %g, reverse %g", tau[i], reverse[k]);
+            operation_run(*state, &(operation_case){.name = name,
+                                                    .build = build,
+                                                    .parameters = &test,
+                                                    .tolerance = tau[i] < 1 ? 2e-5 : 1e-2,
+                                                    .difference_tolerance = -1});
+        }
+}
+
 static void teacher_gradient_is_that_of_its_cross_entropy(void **state)
 {
     run(state, (loss_case){.rows = 5,
@@ -551,6 +576,7 @@ int main(void)
         cmocka_unit_test(every_number_of_classes),
         cmocka_unit_test(every_batch),
         cmocka_unit_test(every_temperature),
+        cmocka_unit_test(ends_of_the_temperatures),
         cmocka_unit_test(teacher_gradient_is_that_of_its_cross_entropy),
         cmocka_unit_test(student_alone),
         cmocka_unit_test(alphas_of_zero),

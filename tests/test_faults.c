@@ -89,6 +89,53 @@ static void test_half_a_step(void **state)
     joint_close(&test);
 }
 
+/* A device that fails amid the update leaves values that no step has made: they are not saved. One that fails before it
+ * leaves those of the steps done. */
+static void test_torn_update(void **state)
+{
+    scratch *own = *state;
+    joint test;
+    char folder[1024];
+    size_t torn = 0, whole = 0;
+    bool struck = true;
+    (void)snprintf(folder, sizeof folder, "%s/out", own->folder);
+    joint_open(&test, own, joint_options(SLAD_METHOD_SLAD));
+    slad_trainer_free(test.trainer);
+    /* An update is the last few launches of a step: its end is found in wide strides, then walked to in small ones. */
+    uint64_t stride = 32;
+    for (uint64_t point = 1; struck || stride > 2; point += stride) {
+        if (!struck) {
+            point -= 2 * stride; /* the last that struck */
+            stride = 2;
+        }
+        const slad_batch batch = joint_batch(&test, 0);
+        assert_int_equal(slad_trainer_create(own->context, &test.trainer, test.device, test.teacher, test.student,
+                                             JOINT_CLASSES, JOINT_SIZE, JOINT_STEPS, &test.options),
+                         SLAD_OK);
+        assert_int_equal(slad_trainer_step(test.trainer, &batch, NULL, NULL), SLAD_OK);
+        slad_fault_arm(own->context, point);
+        const slad_status status = slad_trainer_step(test.trainer, &batch, NULL, NULL);
+        struck = !slad_fault_pending(own->context);
+        slad_fault_arm(own->context, 0);
+        (void)slad_trainer_finish(test.trainer, NULL, NULL);
+        const slad_status saved = slad_trainer_save(test.trainer, folder);
+        if (test.trainer->torn) {
+            assert_int_not_equal(status, SLAD_OK);
+            assert_int_equal(saved, SLAD_ERROR_INTERNAL);
+            assert_message(own, "Step 1 failed amid its update");
+            torn++;
+        } else {
+            assert_int_equal(saved, SLAD_OK);
+            assert_int_equal(slad_trainer_steps_done(test.trainer), test.trainer->half_made ? 1 : 2);
+            whole += test.trainer->half_made;
+        }
+        slad_trainer_free(test.trainer);
+    }
+    assert_true(torn > 0 && whole > 0);
+    test.trainer = NULL;
+    joint_close(&test);
+}
+
 static slad_status open_everything(scratch *own, joint *test)
 {
     slad_context *context = own->context;
@@ -130,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_training, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_half_a_step, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_torn_update, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_opening, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -116,6 +116,41 @@ static void test_convex(void **state)
     refuse(own, other, "--label-smoothing");
 }
 
+/* Whatever the method, some loss must reach what is trained. */
+static void test_no_loss(void **state)
+{
+    scratch *own = *state;
+    static const struct {
+        slad_method method;
+        double student, teacher, kl;
+        const char *part; /* NULL: allowed */
+    } cases[] = {
+        {SLAD_METHOD_SLAD, 0, 0, 0, "Nothing would be trained"},
+        {SLAD_METHOD_SLAD, 0, 1, 0, NULL},
+        {SLAD_METHOD_SLAD, 0, 0, 1, NULL},
+        {SLAD_METHOD_LORA, 0, 1, 1, "--alpha-student"},
+        {SLAD_METHOD_PROBE, 0, 1, 1, "--alpha-student"},
+        {SLAD_METHOD_KD_LORA, 1, 0, 1, "teacher's stage"},
+        {SLAD_METHOD_KD_LORA, 0, 1, 0, "student's stage"},
+        {SLAD_METHOD_KD_LORA, 0, 1, 1, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        slad_train_options options = slad_train_options_default();
+        slad_train_options_set_method(&options, cases[i].method);
+        options.alpha_student = cases[i].student;
+        options.alpha_teacher = cases[i].teacher;
+        options.alpha_kl = cases[i].kl;
+        if (cases[i].part)
+            refuse(own, options, cases[i].part);
+        else
+            assert_int_equal(slad_train_options_check(own->context, &options), SLAD_OK);
+        options.feature_loss = SLAD_FEATURE_LOSS_CLS;
+        if (i == 0) assert_int_equal(slad_train_options_check(own->context, &options), SLAD_OK);
+        options.alpha_feature = 0;
+        if (i == 0) refuse(own, options, cases[i].part);
+    }
+}
+
 /* Options are read and told with a point where the program's locale has a comma; skipped without such a locale. */
 static void test_locale(void **state)
 {
@@ -142,6 +177,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_option_table, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_presets, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_convex, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_no_loss, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_locale, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,6 +115,58 @@ static void test_memory_of_passes(void **state)
     slad_device_free(device);
 }
 
+/* Memory that is missing while a self-test is recorded is told as that. */
+static void test_without_memory(void **state)
+{
+    scratch *own = *state;
+    size_t failures = 0;
+    bool struck = true;
+    for (uint64_t point = 1; struck; point++) {
+        slad_store *store;
+        slad_record *record;
+        assert_int_equal(slad_store_create(own->context, &store, 1u << 20), SLAD_OK);
+        assert_int_equal(slad_record_create(own->context, &record, store, "linear"), SLAD_OK);
+        slad_fault_arm(own->context, point);
+        slad_status status = slad_linear_kernels[0].self_test(own->context, record);
+        if (status == SLAD_OK) status = slad_record_status(record);
+        struck = !slad_fault_pending(own->context);
+        slad_fault_arm(own->context, 0);
+        assert_int_equal(status, struck ? SLAD_ERROR_OUT_OF_MEMORY : SLAD_OK);
+        failures += struck;
+        slad_record_free(record);
+        slad_store_free(store);
+    }
+    assert_true(failures > 10);
+}
+
+/* A plan that failed is half made, and is not taken for a whole one. */
+static void test_failed_plan(void **state)
+{
+    scratch *own = *state;
+    slad_device *device;
+    slad_store *store;
+    slad_record *record;
+    slad_executor *executor;
+    slad_memory_plan plan;
+    const slad_kernel_row *row = &slad_gelu_kernels[0];
+    const slad_executor_options options = {.skip_self_test = true};
+    assert_int_equal(open_device(own, &device, NULL), SLAD_OK);
+    assert_int_equal(slad_store_create(own->context, &store, 1u << 20), SLAD_OK);
+    assert_int_equal(slad_record_create(own->context, &record, store, "gelu"), SLAD_OK);
+    assert_int_equal(row->self_test(own->context, record), SLAD_OK);
+    assert_int_equal(slad_executor_create_opencl(own->context, &executor, store, device, &options), SLAD_OK);
+    assert_int_equal(slad_executor_add(executor, record), SLAD_OK);
+    slad_fault_arm(own->context, 3);
+    assert_int_equal(slad_executor_plan(executor, &plan), SLAD_ERROR_OUT_OF_MEMORY);
+    slad_fault_arm(own->context, 0);
+    assert_int_equal(slad_executor_plan(executor, &plan), SLAD_ERROR_INTERNAL);
+    assert_message(own, "half made");
+    slad_executor_free(executor);
+    slad_record_free(record);
+    slad_store_free(store);
+    slad_device_free(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +174,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wrong_kernel, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_specialisation, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_memory_of_passes, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_without_memory, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_failed_plan, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

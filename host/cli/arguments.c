@@ -7,6 +7,7 @@ static const cli_option common[] = {
     {"device", "SPEC", "device: P:D by index, or part of a platform's or device's name (default: best GPU, else CPU)"},
     {"cache-dir", "DIR", "where compiled kernels are kept (default: the user's cache folder)"},
     {"kernels", "DIR", "kernel sources that replace the built-in ones"},
+    {"seed", "N", "of all random numbers (default: 0); only training draws any"},
     {"log-level", "LEVEL", "error, warning, info or debug (default: info)"},
     {"json", NULL, "print one JSON object on standard output and nothing else there"},
     {"help", NULL, "this text"},

@@ -128,6 +128,9 @@ int cli_session_open(cli_session *session, cli_arguments *arguments)
         for (level = 0; level < 4 && strcmp(levels[level], level_name) != 0;) level++;
         if (level == 4) return cli_usage(NULL, "--log-level takes error, warning, info or debug");
     }
+    const char *seed = cli_value(arguments, "seed");
+    if (seed && (!*seed || seed[strspn(seed, "0123456789")] != '\0' || strlen(seed) > 19))
+        return cli_usage(NULL, "--seed takes a whole number below 10^19");
     session->json = cli_value(arguments, "json") != NULL;
     session->terminal = isatty(STDERR_FILENO) != 0 && level >= SLAD_LOG_INFO;
     session->device_options = (slad_device_options){

@@ -52,7 +52,7 @@ static void print_help(void)
     cli_print_options(own_options, option_count);
     for (size_t i = 0; i < slad_train_option_count(); i++) {
         const slad_option *option = slad_train_option_at(i);
-        if (!option->available) continue;
+        if (!option->available || strcmp(option->name, "seed") == 0) continue; /* --seed is of every command */
         if (strcmp(group, option->group) != 0) printf("\n%s:\n", option->group);
         group = option->group;
         slad_train_options_get(&defaults, option->name, value);
@@ -61,7 +61,7 @@ static void print_help(void)
     }
     cli_print_common_options();
     printf("\nExit codes: 0 done, 2 usage, 3 model or data, 4 no device, 5 kernel build, 6 self-test, 7 memory,\n"
-           "8 writing, 9 diverged, 130 interrupted (a checkpoint was written).\n");
+           "8 writing, 9 diverged, 70 internal error, 130 interrupted (a checkpoint was written).\n");
 }
 
 /* The method first, since it sets what others may then change. */

@@ -438,3 +438,29 @@ bool slad_dataset_is_strict(const slad_dataset *dataset)
 {
     return dataset->strict;
 }
+
+slad_status slad_dataset_check_classes(slad_context *context, const slad_dataset *dataset)
+{
+    slad_status status = SLAD_OK;
+    const slad_dataset_part *part = &dataset->parts[SLAD_SPLIT_TRAIN];
+    const char *place = part->origin ? part->origin : dataset->root;
+    size_t empty = 0, first = 0;
+    bool *seen = NULL;
+    SLAD_TRY(slad_allocate(context, &seen, dataset->class_count, sizeof *seen, "the classes that have images"));
+    for (size_t i = 0; part->labels && i < part->count; i++) seen[part->labels[i]] = true;
+    for (size_t i = dataset->class_count; i-- > 0;) {
+        if (seen[i]) continue;
+        empty++;
+        first = i;
+    }
+    if (empty && dataset->classes_announced)
+        slad_log(context, SLAD_LOG_WARNING, "%s: %zu of the %zu classes that num_classes announces have no image",
+                 place, empty, dataset->class_count);
+    SLAD_FAIL_IF(empty && !dataset->classes_announced, SLAD_ERROR_DATA,
+                 "%s: of %zu classes, %zu have no training image, the first of them class %s; add images, or number "
+                 "the labels from 0 without gaps",
+                 place, dataset->class_count, empty, dataset->classes[first]);
+cleanup:
+    slad_release(seen);
+    return status;
+}

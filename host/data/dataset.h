@@ -16,6 +16,9 @@ typedef enum slad_dataset_form {
 } slad_dataset_form;
 
 slad_dataset_form slad_dataset_get_form(const slad_dataset *dataset);
+/* For training: that each class has an image in the training part. Errors: SLAD_ERROR_DATA naming file and class; only
+ * a warning where a file's num_classes says that there are so many. */
+slad_status slad_dataset_check_classes(slad_context *context, const slad_dataset *dataset);
 /* Tensor files only: sizes of pixel_values; false for other forms. */
 bool slad_dataset_tensor_size(const slad_dataset *dataset, size_t *height, size_t *width);
 /* Unlabelled images stand behind those of the training part: index slad_dataset_count(dataset, SLAD_SPLIT_TRAIN) is the

@@ -136,6 +136,7 @@ slad_status slad_dataset_read_tensors(slad_context *context, slad_dataset *datas
     } else {
         SLAD_TRY(read_part(context, dataset, SLAD_SPLIT_TRAIN, path, &announced, &class_count));
     }
+    dataset->classes_announced = announced > 0;
     SLAD_TRY(slad_dataset_number_classes(context, dataset, announced > 0 ? announced : class_count));
 cleanup:
     slad_release(train);

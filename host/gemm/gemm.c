@@ -101,9 +101,11 @@ slad_status slad_gemm_check_operand(const slad_gemm *gemm, slad_gemm_operand ope
     SLAD_FAIL_IF(end > bytes / sizeof(cl_float), SLAD_ERROR_INTERNAL,
                  "%s of a GEMM ends at element %llu of a buffer of %llu; please report it", what,
                  (unsigned long long)end, (unsigned long long)(bytes / sizeof(cl_float)));
-    SLAD_FAIL_IF(end > INT32_MAX, SLAD_ERROR_OUT_OF_MEMORY,
-                 "%s of a GEMM ends at element %llu, but kernels count to 2^31; a smaller --micro-batch fits", what,
-                 (unsigned long long)end);
+    SLAD_FAIL_IF(
+        end > INT32_MAX, SLAD_ERROR_OUT_OF_MEMORY,
+        "%s of a GEMM ends at element %llu, but kernels count to 2^31; use a smaller --batch (--micro-batch in "
+        "training)",
+        what, (unsigned long long)end);
 cleanup:
     return status;
 }

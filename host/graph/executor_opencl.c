@@ -138,6 +138,8 @@ static slad_status opencl_plan(slad_executor *base, slad_memory_plan *plan)
     slad_status status = SLAD_OK;
     slad_memory_plan *own = &executor->plan;
     if (!executor->planned) {
+        SLAD_FAIL_IF(executor->in_use, SLAD_ERROR_INTERNAL,
+                     "The memory plan failed before and is half made; make a new executor");
         executor->slab_count = slad_store_slab_total(base->store);
         SLAD_TRY(slad_allocate(context, &executor->in_use, executor->slab_count, sizeof *executor->in_use, "a plan"));
         for (size_t i = 0; i < executor->record_count; i++) SLAD_TRY(plan_record(executor, &executor->records[i]));
@@ -170,7 +172,7 @@ static slad_status check_plan(slad_opencl_executor *executor)
     SLAD_FAIL_IF(
         taken > info->global_memory || plan->device_total > info->global_memory - taken, SLAD_ERROR_OUT_OF_MEMORY,
         "The plan needs %.0f MiB (weights %.0f, trained %.0f, activations %.0f) but device %s has %.0f MiB, of "
-        "which %.0f are in use; use a smaller --micro-batch, --image-size or model",
+        "which %.0f are in use; use a smaller --batch (--micro-batch in training), --image-size or model",
         (double)plan->device_total / MIB, (double)(plan->frozen + plan->packed) / MIB,
         (double)(plan->trained + plan->gradients + plan->moments) / MIB, (double)plan->arena / MIB, info->name,
         (double)info->global_memory / MIB, (double)taken / MIB);

@@ -74,10 +74,10 @@ static slad_status place(slad_context *context, slad_life *life, const slad_life
                          slad_arena *arena, size_t limit)
 {
     slad_status status = SLAD_OK;
-    SLAD_FAIL_IF(
-        life->elements > limit, SLAD_ERROR_OUT_OF_MEMORY,
-        "One activation needs %zu MiB, one buffer holds at most %zu MiB; use a smaller --micro-batch or --image-size",
-        life->elements / (1u << 18), limit / (1u << 18));
+    SLAD_FAIL_IF(life->elements > limit, SLAD_ERROR_OUT_OF_MEMORY,
+                 "One activation needs %zu MiB, one buffer holds at most %zu MiB; use a smaller --batch "
+                 "(--micro-batch in training) or --image-size",
+                 life->elements / (1u << 18), limit / (1u << 18));
     for (uint32_t buffer = 0;; buffer++) {
         const size_t offset = lowest_offset(life, placed, count, buffer);
         if (offset + life->elements > limit) continue;

@@ -33,9 +33,10 @@ const slad_tensor *slad_self_test_frozen(slad_record *record, const char *name, 
 {
     const slad_tensor *tensor = NULL;
     if (slad_record_status(record) != SLAD_OK) return NULL;
-    if (slad_store_frozen(slad_record_store(record), &tensor, name, SLAD_F32, rank, size, fill_random, name,
-                          (size_t)(deviation * 1e6)) != SLAD_OK)
-        return slad_record_fail(record, SLAD_ERROR_INTERNAL, "tensor %s could not be made", name);
+    const slad_status status = slad_store_frozen(slad_record_store(record), &tensor, name, SLAD_F32, rank, size,
+                                                 fill_random, name, (size_t)(deviation * 1e6));
+    if (status != SLAD_OK)
+        return slad_record_fail(record, status, "tensor %s could not be made: %s", name, slad_status_name(status));
     return tensor;
 }
 
@@ -44,9 +45,10 @@ const slad_tensor *slad_self_test_trained(slad_record *record, const char *name,
 {
     const slad_tensor *tensor = NULL;
     if (slad_record_status(record) != SLAD_OK) return NULL;
-    if (slad_store_trained(slad_record_store(record), &tensor, name, rank, size, 0, true, fill_random, name,
-                           (size_t)(deviation * 1e6)) != SLAD_OK)
-        return slad_record_fail(record, SLAD_ERROR_INTERNAL, "tensor %s could not be made", name);
+    const slad_status status = slad_store_trained(slad_record_store(record), &tensor, name, rank, size, 0, true,
+                                                  fill_random, name, (size_t)(deviation * 1e6));
+    if (status != SLAD_OK)
+        return slad_record_fail(record, status, "tensor %s could not be made: %s", name, slad_status_name(status));
     return tensor;
 }
 

@@ -120,6 +120,11 @@ const char *slad_hf_architecture(slad_hf_type type);
  */
 uint64_t slad_hf_classifier_features(const slad_hf_config *config);
 
+/* Warns where a model whose position table is resized by `mode` (AUTO: as its owner does) to `grid` patches a side
+ * gives other features in transformers, which has one rule a type, than here. `place` begins the message. */
+void slad_hf_warn_of_position(slad_context *context, const slad_hf_config *config, slad_position_mode mode, size_t grid,
+                              const char *place);
+
 /* A student to be written as ...ForImageClassification of its type, whose encoder has the shape of `source`. */
 typedef struct slad_hf_student {
     const slad_hf_model *source;
@@ -129,6 +134,7 @@ typedef struct slad_hf_student {
      * not what transformers does for the type, config.json says it in a field "slad_pos_embed", which slad_hf_open
      * honours and transformers passes over. */
     slad_position_mode position_mode;
+    size_t grid; /* patches a side of the images it was trained on */
     void *user;
     /* Fills a tensor of slad_hf_slot_at, "classifier.weight" [class_count, slad_hf_classifier_features] or
      * "classifier.bias" [class_count]. Called once for each, in no order to rely on. An error ends the writing. */

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/json_scan.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "io/hugging_face_internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,9 +74,9 @@ static bool add_labels(cJSON *json, const slad_hf_student *student)
 static cJSON *describe(const slad_hf_config *config)
 {
     const bool vit = config->type == SLAD_HF_VIT;
-    char epsilon[32];
+    char epsilon[SLAD_NUMBER_SIZE];
     cJSON *json = cJSON_CreateObject();
-    (void)snprintf(epsilon, sizeof epsilon, "%g", config->layer_norm_eps);
+    slad_number_text(epsilon, 6, config->layer_norm_eps);
     bool added = json && cJSON_AddStringToObject(json, "model_type", slad_hf_type_name(config->type)) &&
                  cJSON_AddNumberToObject(json, "hidden_size", config->hidden_size) &&
                  cJSON_AddNumberToObject(json, "num_hidden_layers", config->layers) &&
@@ -97,21 +98,30 @@ static cJSON *describe(const slad_hf_config *config)
     return NULL;
 }
 
+void slad_hf_warn_of_position(slad_context *context, const slad_hf_config *config, slad_position_mode mode, size_t grid,
+                              const char *place)
+{
+    const slad_position_mode owner = slad_hf_transformers_mode(config->type);
+    const slad_position_mode used = mode == SLAD_POSITION_AUTO ? config->position_mode : mode;
+    if (used == owner || grid == config->position_grid) return; /* a table of the right size is never resized */
+    slad_log(context, SLAD_LOG_WARNING,
+             "%s: positions are resized from %u x %u to %zu x %zu by the rule \"%s\", as config.json says for slad; "
+             "transformers does not read that and has \"%s\" for this type, so that its logits differ a little; "
+             "--pos-embed %s trains what transformers computes",
+             place, config->position_grid, config->position_grid, grid, grid, slad_hf_mode_name(used),
+             slad_hf_mode_name(owner), slad_hf_mode_name(owner));
+}
+
 /* Says how positions were resized in training where that is not what transformers does; the source's word for it, if it
  * has one, is replaced. */
 static bool set_position_mode(slad_context *context, cJSON *json, const slad_hf_student *student, const char *folder)
 {
     const slad_hf_config *config = &student->source->config;
-    const slad_position_mode owner = slad_hf_transformers_mode(config->type);
     const slad_position_mode mode =
         student->position_mode == SLAD_POSITION_AUTO ? config->position_mode : student->position_mode;
     cJSON_DeleteItemFromObjectCaseSensitive(json, SLAD_HF_MODE_FIELD);
-    if (mode == owner) return true;
-    slad_log(context, SLAD_LOG_INFO,
-             "%s: positions are resized by the rule \"%s\", as config.json says for slad; transformers has \"%s\" for "
-             "this type, so that its logits differ a little where the grid is not the table's own; --pos-embed %s "
-             "trains with that",
-             folder, slad_hf_mode_name(mode), slad_hf_mode_name(owner), slad_hf_mode_name(owner));
+    if (mode == slad_hf_transformers_mode(config->type)) return true;
+    slad_hf_warn_of_position(context, config, mode, student->grid, folder);
     return cJSON_AddStringToObject(json, SLAD_HF_MODE_FIELD, slad_hf_mode_name(mode)) != NULL;
 }
 

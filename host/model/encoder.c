@@ -27,6 +27,11 @@ slad_status slad_encoder_open(slad_context *context, slad_encoder **encoder, con
         .epsilon = config->layer_norm_eps,
         .position_mode = config->position_mode,
     };
+    const size_t head = made->info.head_width;
+    SLAD_FAIL_IF(head % SLAD_ATTENTION_HEAD_STEP != 0 || head > SLAD_ATTENTION_HEAD_MOST, SLAD_ERROR_DATA,
+                 "%s: config.json's \"hidden_size\" %zu and \"num_attention_heads\" %zu make heads of %zu, but only "
+                 "multiples of %d up to %d are supported; choose another model",
+                 path, made->info.width, made->info.heads, head, SLAD_ATTENTION_HEAD_STEP, SLAD_ATTENTION_HEAD_MOST);
     *encoder = made;
     made = NULL;
 cleanup:

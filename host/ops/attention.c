@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { PACK, FORWARD, STATISTICS, BACKWARD_QUERIES, BACKWARD_KEYS };
-enum { HEAD_STEP = 8, MAX_HEAD = 256 };
+enum { HEAD_STEP = SLAD_ATTENTION_HEAD_STEP, MAX_HEAD = SLAD_ATTENTION_HEAD_MOST };
 /* No device has wider panels, so that a record, which knows no device, can say how much scratch a node needs. */
 enum { MAX_PANEL = 32 };
 

@@ -36,6 +36,8 @@ const slad_tensor *slad_layer_norm(slad_record *record, const slad_tensor *x, co
 const slad_tensor *slad_linear(slad_record *record, const slad_tensor *x, const slad_weight *weight,
                                const slad_tensor *bias);
 
+/* Widths of a head that attention has kernels for: multiples of the first up to the second. */
+enum { SLAD_ATTENTION_HEAD_STEP = 8, SLAD_ATTENTION_HEAD_MOST = 256 };
 /* Softmax attention. qkv [b, T, 3 * heads * head_dim], blocks q, k, v, heads inside; result [b, T, heads * head_dim].
  * Scores are scaled by 1 / sqrt(head_dim). Any T; no tensor of T x T is ever stored. */
 const slad_tensor *slad_attention(slad_record *record, const slad_tensor *qkv, size_t heads);

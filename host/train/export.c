@@ -134,6 +134,7 @@ static slad_status write_student(slad_context *context, const char *folder, cons
                                      .class_names = class_names,
                                      .class_count = (uint32_t)source->classes,
                                      .position_mode = source->options->position_mode,
+                                     .grid = source->image_size / slad_encoder_get_info(source->student)->patch,
                                      .user = &merge,
                                      .fill = fill};
     SLAD_TRY(start_merge(context, &merge, source));

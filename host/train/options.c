@@ -1,6 +1,8 @@
 /* The training options: defaults, presets, ranges and contradictions. */
 #include "base/error.h"
 #include "slad/train.h"
+#include "train/losses.h"
+#include "train/stages.h"
 
 slad_train_options slad_train_options_default(void)
 {
@@ -148,6 +150,40 @@ cleanup:
     return status;
 }
 
+/* Whether a stage minimises anything: a loss with a weight above 0 that reaches something that is trained. */
+static bool has_loss(const slad_train_options *options)
+{
+    const slad_distillation losses = slad_losses_of(options);
+    const bool student = options->student_adapt != SLAD_ADAPT_NONE;
+    const bool teacher = options->teacher_adapt != SLAD_ADAPT_NONE,
+               frozen = options->teacher_adapt == SLAD_ADAPT_FROZEN;
+    if (teacher && !frozen && losses.alpha_teacher > 0) return true;
+    if (!student) return false;
+    if (losses.alpha_student > 0 || (teacher && losses.alpha_kl > 0)) return true;
+    return options->feature_loss != SLAD_FEATURE_LOSS_NONE && options->alpha_feature > 0;
+}
+
+static slad_status check_losses(slad_context *context, const slad_train_options *options)
+{
+    slad_status status = SLAD_OK;
+    slad_stage stages[SLAD_MOST_STAGES];
+    const size_t count = slad_stages_of(stages, options);
+    for (size_t i = 0; i < count; i++) {
+        const bool student = stages[i].options.student_adapt != SLAD_ADAPT_NONE,
+                   teacher = stages[i].options.teacher_adapt != SLAD_ADAPT_NONE;
+        SLAD_FAIL_IF(!has_loss(&stages[i].options), SLAD_ERROR_USAGE,
+                     "Nothing would be trained%s: every loss has the weight 0; set %s above 0",
+                     stages[i].kind == SLAD_STAGE_TEACHER   ? " in the teacher's stage"
+                     : stages[i].kind == SLAD_STAGE_STUDENT ? " in the student's stage"
+                                                            : "",
+                     !student   ? "--alpha-teacher"
+                     : !teacher ? "--alpha-student"
+                                : "--alpha-student, --alpha-teacher or --alpha-kl");
+    }
+cleanup:
+    return status;
+}
+
 slad_status slad_train_options_check(slad_context *context, const slad_train_options *options)
 {
     slad_status status = SLAD_OK;
@@ -194,6 +230,7 @@ slad_status slad_train_options_check(slad_context *context, const slad_train_opt
     SLAD_TRY(check_adaptation(context, options));
     SLAD_TRY(check_sharing(context, options));
     SLAD_TRY(check_teacher(context, options));
+    SLAD_TRY(check_losses(context, options));
 cleanup:
     return status;
 }

@@ -50,10 +50,13 @@ static slad_status open_models_and_data(slad_run *run)
     SLAD_TRY(slad_dataset_open(context, &run->dataset, options->data, &data_options));
     SLAD_FAIL_IF(slad_dataset_count(run->dataset, SLAD_SPLIT_TRAIN) == 0, SLAD_ERROR_DATA, "%s has no training images",
                  options->data);
+    SLAD_TRY(slad_dataset_check_classes(context, run->dataset));
     if (options->unlabelled) SLAD_TRY(slad_dataset_add_unlabelled(context, run->dataset, options->unlabelled));
     SLAD_TRY(check_names(run));
     run->image_size = options->train.image_size;
     SLAD_TRY(slad_run_preprocess(context, &run->preprocess, &run->image_size, options->student, run->dataset));
+    slad_hf_warn_of_position(context, slad_hf_config_of(run->student->files), options->train.position_mode,
+                             run->image_size / slad_encoder_get_info(run->student)->patch, options->student);
 cleanup:
     return status;
 }
@@ -364,6 +367,10 @@ slad_status slad_run_train(slad_context *context, slad_device *device, const sla
         options->unlabelled && (options->train.teacher_adapt == SLAD_ADAPT_NONE || options->train.alpha_kl == 0),
         SLAD_ERROR_USAGE, "--unlabelled images count in the distillation loss only, and %s; leave it out, or distil",
         options->train.alpha_kl == 0 ? "--alpha-kl is 0" : "this method has no teacher");
+    if (options->train.loss == SLAD_LOSS_CONVEX && options->train.alpha_kl == 1)
+        slad_log(context, SLAD_LOG_WARNING,
+                 "--loss convex with --alpha-kl 1 weighs the student's labels by 0: it learns from the teacher alone; "
+                 "lower --alpha-kl to let it see them");
     SLAD_TRY(slad_run_folder_prepare(context, options));
     SLAD_TRY(open_models_and_data(&run));
     SLAD_TRY(open_loaders(&run));

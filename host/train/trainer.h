@@ -65,6 +65,7 @@ struct slad_trainer {
     slad_memory_plan plan;
     slad_flight flights[2];
     bool half_made; /* a step could not be enqueued to its end: gradients hold a part of it */
+    bool torn;      /* the same while values were moving: some may have, so that nothing is saved */
 };
 
 /* One stage of training. */

@@ -111,6 +111,10 @@ static slad_status write_state(slad_trainer *trainer, const char *folder, const 
     (void)snprintf(step, sizeof step, "%llu", (unsigned long long)trainer->step);
     (void)snprintf(stage, sizeof stage, "%u", trainer->stage);
     const slad_safetensors_pair pairs[] = {{"step", step}, {"stage", stage}};
+    SLAD_FAIL_IF(trainer->torn, SLAD_ERROR_INTERNAL,
+                 "Step %llu failed amid its update, so that some values may have moved and others not: they are not "
+                 "saved; go on from the last checkpoint",
+                 (unsigned long long)trainer->step);
     SLAD_TRY(slad_path_join(context, &path, folder, name));
     SLAD_TRY(list_tensors(&saving, kinds, kind_count, kept));
     SLAD_TRY(slad_safetensors_writer_begin(context, &writer, path, saving.entries, saving.count, pairs, 2));

@@ -152,8 +152,10 @@ static slad_status enqueue_step(slad_trainer *trainer, slad_flight *flight, cons
         SLAD_TRY(slad_executor_upload(executor, record, trainer->mask_key, flight->mask_key, &flight->ticket));
     for (size_t first = 0; first < batch->count; first += trainer->choice.micro_batch)
         SLAD_TRY(enqueue_micro_batch(trainer, flight, rows_of(trainer, flight, batch, first), first));
+    trainer->torn = true; /* until all of the update is under way */
     SLAD_TRY(slad_executor_run(executor, record, SLAD_PHASE_STEP));
     SLAD_TRY(slad_executor_download(executor, record, trainer->report, flight->report, &flight->ticket));
+    trainer->torn = false;
     flight->under_way = true;
 cleanup:
     if (status != SLAD_OK) trainer->half_made = true;
@@ -201,11 +203,12 @@ static slad_status land(slad_trainer *trainer, slad_flight *flight, slad_step_re
     if (own.step == 0) slad_program_keep_all(trainer->device); /* every kernel has run: a killed run keeps them */
     if (report) *report = own;
     if (has_report) *has_report = true;
-    SLAD_FAIL_IF(own.skipped || !isfinite(own.loss), SLAD_ERROR_DIVERGED,
-                 "Training diverged at step %llu: loss %g, gradient norm %g. It moved no value, and the last good ones "
-                 "are kept. "
-                 "Lower --lr or --head-lr, or set --clip",
-                 (unsigned long long)own.step, own.loss, own.gradient_norm);
+    SLAD_FAIL_IF(
+        own.skipped || !isfinite(own.loss), SLAD_ERROR_DIVERGED,
+        "Training diverged at step %llu: loss %g, gradient norm %g. %s. Lower --lr or --head-lr, or set --clip",
+        (unsigned long long)own.step, own.loss, own.gradient_norm,
+        own.skipped ? "It moved no value, and the last good ones are kept"
+                    : "Its gradients were finite, so that it still moved the values");
 cleanup:
     return status;
 }

@@ -202,9 +202,11 @@ SLAD_API void slad_trainer_free(slad_trainer *trainer);
 
 /* Enqueues one step over a batch of at most options.batch images and returns without waiting for it. The batch must
  * stay as it is until the next call of slad_trainer_step or slad_trainer_finish returns. *report (may be NULL) receives
- * the step before, and *has_report whether there was one. Errors: SLAD_ERROR_DIVERGED naming the step; SLAD_ERROR_DATA
- * for a batch that does not fit, of which nothing was used. After any other error the trainer can be saved, but makes
- * no further step. */
+ * the step before, and *has_report whether there was one. Errors: SLAD_ERROR_DIVERGED naming the step before, whose
+ * gradients were not finite and moved no value: the step of this call is under way by then and counts, from the last
+ * good values, and moves them unless it diverges too; SLAD_ERROR_DATA for a batch that does not fit, of which nothing
+ * was used. After any other error the trainer makes no further step, and can be saved as it was after
+ * slad_trainer_steps_done, unless the device failed amid an update, when slad_trainer_save is refused. */
 SLAD_API slad_status slad_trainer_step(slad_trainer *trainer, const slad_batch *batch, slad_step_report *report,
                                        bool *has_report);
 /* Waits for the last step and reports it. */

@@ -182,7 +182,10 @@ run 3 eval three --data bad.safetensors
 says bad.safetensors three "4 classes"
 
 # Many classes: no matrix of them all in JSON.
-"$inputs" tensors many.safetensors 28 0 1 1000 || exit 1
+"$inputs" tensors gap.safetensors 28 0 1 3 || exit 1
+attempt 3 gap.safetensors
+says gap.safetensors "class 2"
+"$inputs" tensors many.safetensors 28 $(seq 0 1000) || exit 1
 run 0 train --method probe --student student --data many.safetensors --out many --steps 1 --batch 4
 run 0 eval many --data many.safetensors --json
 prints_json student

@@ -61,7 +61,9 @@ if grep -q "Portable Computing Language" stdout; then
     run 7 train $pocl --out run --overwrite --image-size 560 --memory-limit 1
     says "one image at a time" "larger --memory-limit"
     run 7 eval small --device pocl --data data --image-size 6986
-    says device
+    says device --batch
+    run 7 features small --device pocl --data data --image-size 6986 --out f
+    says device --batch
     unset POCL_MEMORY_LIMIT
 else
     skip "a device with little memory: there is no PoCL"

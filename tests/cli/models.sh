@@ -107,6 +107,8 @@ config '"num_attention_heads": 2' '"num_attention_heads": 3'
 refused bad/config.json '"num_attention_heads"'
 config '"num_attention_heads": 2' '"num_attention_heads": 0'
 refused bad/config.json '"num_attention_heads"'
+config '"num_attention_heads": 2' '"num_attention_heads": 4'
+refused bad config.json '"hidden_size" 16' '"num_attention_heads" 4' "heads of 4" "multiples of 8"
 config '"mlp_ratio": 4' '"mlp_ratio": 3'
 refused '"mlp_ratio"' mlp.fc1
 config '"patch_size": 14' '"patch_size": 7'

@@ -84,5 +84,7 @@ run 9 train --teacher teacher --student student --data poisoned.safetensors --ba
     --epochs 1
 says "at step 2"
 usable diverged
+# The step after it was under way: it counts, in metrics and checkpoint alike.
+check "metrics.jsonl and checkpoint do not agree on the steps" grep -q '"step":3,' diverged/metrics.jsonl
 check "metrics.jsonl has no line for the step that diverged" grep -q '"step":2,.*"loss":null' diverged/metrics.jsonl
 finish

@@ -30,7 +30,7 @@ for option in teacher student data out init overwrite strict-data method lora-ra
     crop-scale shuffle seed image-size pos-embed eval-every workers device cache-dir kernels log-level json help; do
     prints "--$option"
 done
-prints "Exit codes"
+prints "Exit codes" "70 internal"
 mv stdout help
 run 0 eval --help
 prints --data --predictions --batch --workers --image-size --pos-embed --strict-data --device --json
@@ -166,6 +166,10 @@ run 2 train $pair --out run --share b --share-scale fan-in
 says --share-scale
 run 2 train $pair --out run --batch 4 --micro-batch 5
 says --micro-batch --batch
+run 2 train $pair --out run --alpha-student 0 --alpha-teacher 0 --alpha-kl 0
+says "Nothing would be trained" --alpha-student
+run 2 train --student student --data data --out run --method lora --alpha-student 0
+says "Nothing would be trained" --alpha-student
 run 2 train $pair --out run surplus
 run 2 train $pair --out run --image-size 30
 says --image-size "14" "teacher"
@@ -189,6 +193,16 @@ run 2 predict teacher x.png --top none
 says --top
 run 2 devices surplus
 
+run 0 train $pair --out unseen --batch 4 --steps 1 --loss convex
+says "warning: --loss convex with --alpha-kl 1" labels
+
+# A rule for positions that transformers does not have is told of where it makes a difference.
+run 0 train $pair --out resized --batch 4 --steps 1 --pos-embed hub --image-size 42
+says 'warning: student: positions are resized from 2 x 2 to 3 x 3 by the rule "hub"' \
+    'transformers does not read that and has "transformers"' "warning: resized/student: positions"
+run 0 train $pair --out resized --overwrite --batch 4 --steps 1 --pos-embed hub
+hides "positions are resized"
+
 # The last of an option given twice counts; "--" ends options; a value may follow "=".
 run 0 train $pair --out once --method=lora --method=slad --batch=99 --batch 4 --steps=1 --json --workers 1
 prints_json run
@@ -196,8 +210,16 @@ prints once
 hides 'training ['
 run 0 predict once --json -- data/val/class-0/0.png
 prints_json predictions
-run 0 eval once --data data --json
+run 0 eval once --data data --json --seed 7
 prints_json images student teacher
+for command in "eval once --data data" "features once --data data --out f" "predict once data/val/class-0/0.png" \
+    "export once --out exported" "compare once" devices; do
+    run 0 $command --seed 1 --log-level error
+    run 2 $command --seed -1
+    says --seed
+    run 2 $command --seed one
+    says --seed
+done
 run 0 features once --data data --out f.safetensors --json
 prints_json features
 run 0 devices --json
