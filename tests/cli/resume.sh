@@ -89,6 +89,10 @@ mv data/train/class-0/0.png data/train/class-0/9.png
 run 3 train --resume --out stopped
 says "images"
 mv data/train/class-0/9.png data/train/class-0/0.png
+sed 's/"recompute":	false/"recompute":	true/' stopped/config.json >edited && mv edited stopped/config.json
+run 2 train --resume --out stopped
+says "with recomputation"
+sed 's/"recompute":	true/"recompute":	false/' stopped/config.json >edited && mv edited stopped/config.json
 printf x >stopped/optimizer.safetensors
 run 3 train --resume --out stopped
 says optimizer.safetensors

@@ -40,6 +40,10 @@ run 0 train $pair --out fourth --epochs 2 --workers 4 --micro-batch 4
 same first second
 same first third
 same first fourth
+run 0 train $pair --out fifth --epochs 2 --recompute on
+says "activations recomputed"
+same first fifth
+check "config.json does not tell of recomputation" grep -q '"recompute":	true' fifth/config.json
 usable first
 run 0 eval first --data data --json --workers 1
 mv stdout one

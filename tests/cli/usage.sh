@@ -26,7 +26,8 @@ done
 # Every option of a command stands in its help.
 run 0 train --help
 for option in teacher student data out init overwrite strict-data method lora-rank lora-alpha share share-map alpha-student \
-    alpha-teacher alpha-kl tau head epochs steps batch micro-batch lr head-lr weight-decay clip schedule warmup augment \
+    alpha-teacher alpha-kl tau head epochs steps batch micro-batch memory-limit recompute lr head-lr weight-decay clip schedule \
+    warmup augment \
     crop-scale shuffle seed image-size pos-embed eval-every workers device cache-dir kernels log-level json help; do
     prints "--$option"
 done
