@@ -214,6 +214,7 @@ static const damage damages[] = {
     {&cub, "train_test_split.txt", "1 1\n2 1\n3 0\n4 0\n", "002.Emu", "no training image"},
     {&cub, "classes.txt", "1 001.Auk\n2 002.Emu\n1 more\n", "classes.txt:3", "twice"},
     {&cub, "classes.txt", "1 001.Auk\n2 002.Emu\n3 003.Owl\n", "003.Owl", "no training image"},
+    {&cub, "classes.txt", "1 001.Auk\n2 001.Auk\n", "001.Auk", "twice"},
     {&aircraft, "variants.txt", "Yak-42\n707-320\nF-16A/B\nYak-42\n", "variants.txt", "Yak-42 stands twice"},
     {&aircraft, "images_variant_test.txt", "0061581 Concorde\n", "images_variant_test.txt:1", "\"Concorde\""},
     {&aircraft, "images_variant_test.txt", "0034309 707-320\n", "0034309.jpg", "twice"},

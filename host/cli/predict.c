@@ -16,8 +16,9 @@ static void print_text(const slad_predictions *predictions, const char *const *p
         printf("%s:", paths[i]);
         for (unsigned place = 0; place < top; place++) {
             index = slad_predictions_next(predictions, i, index);
-            printf("%s %s %.1f %%", place ? "," : "", predictions->class_names[index],
-                   100 * (double)predictions->probabilities[i * predictions->classes + index]);
+            printf("%s ", place ? "," : "");
+            cli_print_text(stdout, predictions->class_names[index], false);
+            printf(" %.1f %%", 100 * (double)predictions->probabilities[i * predictions->classes + index]);
         }
         printf("\n");
     }

@@ -33,11 +33,21 @@ static void clear_bar(cli_session *session)
     session->bar_shown = false;
 }
 
+void cli_print_text(FILE *output, const char *text, bool lines)
+{
+    for (; *text; text++) {
+        const bool control = (unsigned char)*text < 0x20 || *text == 0x7f;
+        putc(control && !(lines && *text == '\n') ? '?' : *text, output);
+    }
+}
+
 static void on_log(void *user, slad_log_level level, const char *message)
 {
     static const char *const marks[] = {"error: ", "warning: ", "", "debug: "};
     clear_bar(user);
-    fprintf(stderr, "%s%s\n", marks[level], message);
+    fputs(marks[level], stderr);
+    cli_print_text(stderr, message, true);
+    putc('\n', stderr);
 }
 
 /* "1:02:03" or "2:03" */

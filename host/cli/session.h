@@ -6,6 +6,7 @@
 #include "cli/arguments.h"
 #include "slad/slad.h"
 #include <cjson/cJSON.h>
+#include <stdio.h>
 
 typedef struct cli_session {
     slad_context *context;
@@ -22,6 +23,9 @@ int cli_session_open(cli_session *session, cli_arguments *arguments);
 int cli_session_open_device(cli_session *session);
 void cli_session_close(cli_session *session);
 
+/* Prints text that may come from a file, whose control characters would be commands to a terminal: each becomes a '?'.
+ * Newlines stay if lines is true. */
+void cli_print_text(FILE *output, const char *text, bool lines);
 /* Prints a usage error and where help is; returns the exit code 2. */
 int cli_usage(const char *command, const char *message);
 /* Prints a JSON object on standard output and deletes it; returns 0, or 8 if standard output cannot be written. */

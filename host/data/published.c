@@ -130,28 +130,42 @@ static int compare_names(const void *left, const void *right)
     return strcmp(*(char *const *)left, *(char *const *)right);
 }
 
-/* No image stands in two parts, or twice in one, and each class has images to learn from. */
+/* Sorts the names, of which none may stand twice. */
+static slad_status check_names(slad_context *context, const slad_dataset *dataset, const char **names, size_t count)
+{
+    slad_status status = SLAD_OK;
+    qsort((void *)names, count, sizeof *names, compare_names);
+    for (size_t i = 1; i < count; i++)
+        SLAD_FAIL_IF(strcmp(names[i - 1], names[i]) == 0, SLAD_ERROR_DATA,
+                     "%s: the lists name %s twice; unpack the archive again", dataset->root, names[i]);
+cleanup:
+    return status;
+}
+
+/* No two classes are called alike, no image stands in two parts, or twice in one, and each class has images to learn
+ * from. */
 static slad_status check_parts(slad_context *context, const slad_dataset *dataset)
 {
     slad_status status = SLAD_OK;
     const slad_dataset_part *train = &dataset->parts[SLAD_SPLIT_TRAIN];
     const slad_dataset_part *test = &dataset->parts[SLAD_SPLIT_VALIDATION];
     const size_t count = train->count + test->count;
-    const char **paths = NULL;
+    const char **paths = NULL, **classes = NULL;
     bool *occurs = NULL;
     SLAD_TRY(slad_allocate(context, &paths, count, sizeof *paths, "image paths"));
+    SLAD_TRY(slad_allocate(context, &classes, dataset->class_count, sizeof *classes, "class names"));
     SLAD_TRY(slad_allocate(context, &occurs, dataset->class_count, sizeof *occurs, "classes"));
     for (size_t i = 0; i < count; i++) paths[i] = i < train->count ? train->paths[i] : test->paths[i - train->count];
-    qsort((void *)paths, count, sizeof *paths, compare_names);
-    for (size_t i = 1; i < count; i++)
-        SLAD_FAIL_IF(strcmp(paths[i - 1], paths[i]) == 0, SLAD_ERROR_DATA,
-                     "%s: the lists name %s twice; unpack the archive again", dataset->root, paths[i]);
+    for (size_t i = 0; i < dataset->class_count; i++) classes[i] = dataset->classes[i];
+    SLAD_TRY(check_names(context, dataset, paths, count));
+    SLAD_TRY(check_names(context, dataset, classes, dataset->class_count));
     for (size_t i = 0; i < train->count; i++) occurs[train->labels[i]] = true;
     for (size_t i = 0; i < dataset->class_count; i++)
         SLAD_FAIL_IF(!occurs[i], SLAD_ERROR_DATA, "%s: no training image is of the class %s; unpack the archive again",
                      dataset->root, dataset->classes[i]);
 cleanup:
     slad_release((void *)paths);
+    slad_release((void *)classes);
     slad_release(occurs);
     return status;
 }

@@ -8,13 +8,21 @@
 /* Images of a batch at prediction: small, since most calls bring few. */
 #define BATCH 8
 
-/* Softmax of one row, in double. */
-static void softmax(float *probabilities, const float *logits, size_t classes)
+/* Softmax of the logits of one image, in double. */
+static slad_status softmax(slad_context *context, float *probabilities, const float *logits, size_t classes,
+                           const char *path)
 {
+    slad_status status = SLAD_OK;
     double largest = -INFINITY, sum = 0;
+    for (size_t c = 0; c < classes; c++)
+        SLAD_FAIL_IF(!isfinite(logits[c]), SLAD_ERROR_DATA,
+                     "%s: the model's logit of class %zu is %g; its weights are broken, or too large for this device",
+                     path, c, (double)logits[c]);
     for (size_t c = 0; c < classes; c++) largest = fmax(largest, (double)logits[c]);
     for (size_t c = 0; c < classes; c++) sum += exp((double)logits[c] - largest);
     for (size_t c = 0; c < classes; c++) probabilities[c] = (float)(exp((double)logits[c] - largest) / sum);
+cleanup:
+    return status;
 }
 
 static slad_status copy_class_names(slad_context *context, slad_predictions *predictions, const slad_hf_model *files)
@@ -60,7 +68,8 @@ static slad_status predict(slad_context *context, slad_predictions *predictions,
         SLAD_TRY(slad_inference_run(inference, pixels));
         SLAD_TRY(slad_inference_read(inference, logits, inference->logits));
         for (size_t i = 0; i < count; i++)
-            softmax(predictions->probabilities + (first + i) * classes, logits + i * classes, classes);
+            SLAD_TRY(softmax(context, predictions->probabilities + (first + i) * classes, logits + i * classes, classes,
+                             paths[first + i]));
     }
 cleanup:
     slad_release(pixels);

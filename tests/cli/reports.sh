@@ -84,6 +84,15 @@ run 0 predict joint-0 "$(printf 'n\377.png')" --json --sheet bytes.html
 prints_json predictions
 check "the bytes of a name are lost" grep -q "$(printf 'n\357\277\275.png')" stdout
 page bytes.html "$(printf 'n\357\277\275.png')"
+cp -R joint-0/student escapes
+sed 's/"0":[^,]*"class-0"/"0": "a\\u001b[2J\\nb"/' joint-0/student/config.json >escapes/config.json
+run 0 predict escapes data/val/class-0/0.png --top 9
+prints "a?[2J?b"
+cp -R joint-0/student broken # its last weight is not a number
+printf '\000\000\300\177' |
+    dd of=broken/model.safetensors bs=1 seek=$(($(wc -c <broken/model.safetensors) - 4)) conv=notrunc 2>/dev/null
+run 3 predict broken data/val/class-0/0.png
+says 0.png logit
 run 2 predict joint-0 data/val/class-0/0.png --sheet sheet.png
 says .html
 run 8 predict joint-0 data/val/class-0/0.png --sheet no/such.html
