@@ -58,7 +58,7 @@ static inline float softened_log(const float z, const normaliser n, const float 
  * counts as the largest logit's. Inlined always: left out of line, it makes LLVM keep a noalias.scope.decl that Oclgrind
  * 21 does not know. */
 GROUP_FUNCTION float cross_entropy(__global const float *z, const uint classes, const uint label, const uint second,
-                                  const float share, const float smoothing, const normaliser n)
+                                   const float share, const float smoothing, const normaliser n)
 {
     const float first = label < classes ? z[label] - n.largest : 0.0f;
     const float other = second < classes ? z[second] - n.largest : 0.0f;
@@ -114,11 +114,12 @@ __kernel void distillation_loss(
     const uint teacher_dz_offset, __global const float *restrict student_z, const uint student_z_offset,
     __global const float *restrict teacher_z, const uint teacher_z_offset, __global const int *restrict labels,
     const uint labels_offset, __global const int *restrict labels_2, const uint labels_2_offset,
-    __global const float *restrict mix, const uint mix_offset, __global const float *restrict task_weights, const uint task_weights_offset,
-    __global const float *restrict kl_weights, const uint kl_weights_offset, __global const float *restrict step_values,
-    const uint step_values_offset, const uint rows, const uint classes, const uint has_student, const uint has_teacher,
-    const uint is_mixed, const uint kl_reaches_teacher, const float alpha_student, const float alpha_teacher, const float alpha_kl,
-    const float tau, const float forward, const float reverse, const float smoothing)
+    __global const float *restrict mix, const uint mix_offset, __global const float *restrict task_weights,
+    const uint task_weights_offset, __global const float *restrict kl_weights, const uint kl_weights_offset,
+    __global const float *restrict step_values, const uint step_values_offset, const uint rows, const uint classes,
+    const uint has_student, const uint has_teacher, const uint is_mixed, const uint kl_reaches_teacher,
+    const float alpha_student, const float alpha_teacher, const float alpha_kl, const float tau, const float forward,
+    const float reverse, const float smoothing)
 {
     ROW_SCRATCH(scratch);
     /* All lanes reach all reductions: a row past the end is worked as a copy of the last, and a model that is not there
@@ -143,8 +144,10 @@ __kernel void distillation_loss(
     const normaliser teacher = normalise(teacher_row, classes, inverse_tau SCRATCH_ARGUMENT);
     const float student_loss = cross_entropy(student_row, classes, label, second, share, smoothing, student);
     const float teacher_loss = cross_entropy(teacher_row, classes, label, second, share, smoothing, teacher);
-    const float student_right = is_right(student_row, classes, likelier, student.largest, student_loss SCRATCH_ARGUMENT);
-    const float teacher_right = is_right(teacher_row, classes, likelier, teacher.largest, teacher_loss SCRATCH_ARGUMENT);
+    const float student_right =
+        is_right(student_row, classes, likelier, student.largest, student_loss SCRATCH_ARGUMENT);
+    const float teacher_right =
+        is_right(teacher_row, classes, likelier, teacher.largest, teacher_loss SCRATCH_ARGUMENT);
 
     const divergence kl =
         diverge(student_row, student, teacher_row, teacher, classes, inverse_tau, forward, reverse SCRATCH_ARGUMENT);

@@ -30,9 +30,9 @@ __kernel void feature_loss(__global float *restrict terms, const uint terms_offs
     const int is_compared = token == 0 || tokens - token < compared;
     const uint partner = is_compared && token > 0 ? target_tokens - (tokens - token) : 0;
     const uint row = image * tokens + token;
-    const float weight = is_compared ? kl_weights[kl_weights_offset + image] *
-                                           step_values[step_values_offset + STEP_INVERSE_KL] * share
-                                     : 0.0f;
+    const float weight =
+        is_compared ? kl_weights[kl_weights_offset + image] * step_values[step_values_offset + STEP_INVERSE_KL] * share
+                    : 0.0f;
     projected += projected_offset + (size_t)row * columns;
     dprojected += dprojected_offset + (size_t)row * columns;
     target += target_offset + ((size_t)image * target_tokens + partner) * columns;

@@ -94,7 +94,8 @@ __kernel void gemm_pack(__global float *restrict packed, uint packed_offset, __g
                 const uint n = transposed ? i : o, k = transposed ? o : i;
                 float value = 0.0f;
                 if (o < end_row && i < in)
-                    value = multiply_add(scale, adapter_element(lora_a, lora_b, &sizes, o, i), weight[(size_t)o * in + i]);
+                    value =
+                        multiply_add(scale, adapter_element(lora_a, lora_b, &sizes, o, i), weight[(size_t)o * in + i]);
                 packed[packed_index(k, n, depth, panel)] = value;
             }
         }

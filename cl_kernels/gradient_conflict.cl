@@ -8,11 +8,11 @@
 #define REPORT_SHARED_STUDENT_NORM 11
 #define REPORT_SHARED_COSINE       12
 /* As in host/ops/gradient_conflict.c: what is done to S, and the words of a region in the table. */
-#define TRACK_SUBTRACT             0
-#define TRACK_ADD                  1
-#define REGION_WORDS               8
+#define TRACK_SUBTRACT 0
+#define TRACK_ADD      1
+#define REGION_WORDS   8
 /* Sums of a region. */
-#define SUMS                       3
+#define SUMS 3
 
 /* sum += value, with the rounding error kept in `lost` (Kahan). */
 #define ADD_COMPENSATED(type, sum, lost, value)                                                                        \

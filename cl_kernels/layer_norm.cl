@@ -130,7 +130,8 @@ __kernel void layer_norm_parameters(__global float *partial, const uint partial_
         floatv of_gamma = (floatv)(0.0f), of_beta = (floatv)(0.0f);
         for (uint i = 0; i < count; i++) {
             const floatv gradient = vloadv(0, dy + (size_t)i * columns + column);
-            const floatv xhat = (vloadv(0, x + (size_t)i * columns + column) - statistics[2 * i]) * statistics[2 * i + 1];
+            const floatv xhat =
+                (vloadv(0, x + (size_t)i * columns + column) - statistics[2 * i]) * statistics[2 * i + 1];
             of_gamma = multiply_add(gradient, xhat, of_gamma);
             of_beta += gradient;
         }

@@ -63,8 +63,8 @@ __kernel void layer_scale_gamma(__global float *partial, const uint partial_offs
     if (column + VECTOR_WIDTH <= columns) {
         floatv sum = (floatv)(0.0f);
         for (uint i = 0; i < count; i++)
-            sum = multiply_add(vloadv(0, dy + (size_t)i * columns + column), vloadv(0, z + (size_t)i * columns + column),
-                               sum);
+            sum = multiply_add(vloadv(0, dy + (size_t)i * columns + column),
+                               vloadv(0, z + (size_t)i * columns + column), sum);
         vstorev(sum, 0, partial + column);
         return;
     }

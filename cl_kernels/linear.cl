@@ -22,7 +22,7 @@ typedef float16 rankv;
 #define vload_rank  vload16
 #define vstore_rank vstore16
 #else
-#define RANK_WIDTH 8
+#define RANK_WIDTH  8
 typedef float8 rankv;
 #define vload_rank  vload8
 #define vstore_rank vstore8
@@ -49,8 +49,9 @@ __kernel void linear_pack_factor(__global float *restrict packed, const uint pac
     if (j >= padded_rank || k >= width || block >= blocks) return;
     float value = 0.0f;
     if (j < rank)
-        value = scale * factor[factor_offset + (size_t)j * rank_stride + (size_t)k * width_stride +
-                               (size_t)block * block_stride];
+        value =
+            scale *
+            factor[factor_offset + (size_t)j * rank_stride + (size_t)k * width_stride + (size_t)block * block_stride];
     packed[packed_offset + (size_t)j * packed_rank_stride + ((size_t)block * width + k) * packed_depth_stride] = value;
 }
 
@@ -79,8 +80,7 @@ GROUP_FUNCTION rankv sum_lanes(rankv part, __local rankv *scratch)
 __kernel void linear_project(__global float *restrict product, const uint product_offset,
                              __global const float *restrict x, const uint x_offset,
                              __global const float *restrict packed, const uint packed_offset, const uint rows,
-                             const uint depth, const uint x_stride, const uint padded_rank,
-                             const uint rows_per_group)
+                             const uint depth, const uint x_stride, const uint padded_rank, const uint rows_per_group)
 {
 #if ROW_LANES > 1
     __local rankv lane_scratch[ROW_LANES];
@@ -128,8 +128,7 @@ static inline void outer_scalar(__global float *plane, __global const float *lef
                                 const uint count, const uint left_stride, const uint right_stride)
 {
     float sum = 0.0f;
-    for (uint m = 0; m < count; m++, left += left_stride, right += right_stride)
-        sum = multiply_add(*left, *right, sum);
+    for (uint m = 0; m < count; m++, left += left_stride, right += right_stride) sum = multiply_add(*left, *right, sum);
     *plane = sum;
 }
 
@@ -154,8 +153,8 @@ static inline void outer_tile(__global float *plane, __global const float *left,
 __kernel void linear_outer(__global float *restrict partial, const uint partial_offset,
                            __global const float *restrict left, const uint left_offset,
                            __global const float *restrict right, const uint right_offset, const uint rows,
-                           const uint left_columns, const uint left_stride, const uint columns,
-                           const uint right_stride, const uint rows_per_chunk, const uint vectors_per_item)
+                           const uint left_columns, const uint left_stride, const uint columns, const uint right_stride,
+                           const uint rows_per_chunk, const uint vectors_per_item)
 {
     const uint chunk = get_global_id(2), first_row = chunk * rows_per_chunk;
     const uint first_left = (uint)get_global_id(1) * OUTER_COLUMNS;
@@ -231,7 +230,7 @@ typedef uint2 blockv;
 #else
 typedef uint blockv;
 #define vstore_block(value, offset, place) (*(place) = (value))
-#define BLOCK_INDICES 0
+#define BLOCK_INDICES                      0
 #endif
 #define BLOCKS (VECTOR_WIDTH / 4)
 
@@ -276,8 +275,7 @@ static inline floatv dropout_factors(const dropout_site *site, uint sample, uint
     vstore_block(c2, 0, word[2]);
     vstore_block(c3, 0, word[3]);
 #pragma unroll
-    for (uint i = 0; i < VECTOR_WIDTH; i++)
-        element[i] = word[i & 3][i >> 2] >= site->threshold ? site->scale : 0.0f;
+    for (uint i = 0; i < VECTOR_WIDTH; i++) element[i] = word[i & 3][i >> 2] >= site->threshold ? site->scale : 0.0f;
     return vloadv(0, element);
 }
 
@@ -375,7 +373,8 @@ __kernel void linear_expand_dropped(__global float *restrict target, const uint 
                                     __global const int *restrict key, const uint key_offset,
                                     __global const int *restrict samples, const uint samples_offset, const uint rows,
                                     const uint rank, const uint left_stride, const uint factor_stride,
-                                    const uint columns, const uint tokens, const uint stream, const uint threshold, const float scale)
+                                    const uint columns, const uint tokens, const uint stream, const uint threshold,
+                                    const float scale)
 {
     const uint column = (uint)get_global_id(0) * VECTOR_WIDTH, row = (uint)get_global_id(1) * EXPAND_ROWS;
     if (column >= columns || row >= rows) return;
@@ -403,6 +402,7 @@ __kernel void linear_expand_dropped(__global float *restrict target, const uint 
         vstorev(row_factors(&site, samples, m, column, columns, tokens), 0, element);
         for (uint n = column; n < columns; n++)
             target[(size_t)m * columns + n] +=
-                element[n - column] * expand_element(left + (size_t)m * left_stride, factor + (n - column), rank, factor_stride);
+                element[n - column] *
+                expand_element(left + (size_t)m * left_stride, factor + (n - column), rank, factor_stride);
     }
 }

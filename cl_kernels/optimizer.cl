@@ -2,13 +2,13 @@
 #include "common.h"
 
 /* As in host/ops/step_values.h. */
-#define STEP_BIAS_1     2
-#define STEP_BIAS_2     3
-#define STEP_DECAY      4
-#define STEP_RATES      8
-#define ACCUMULATORS    8
-#define REPORT_NORM     8
-#define REPORT_SKIPPED  9
+#define STEP_BIAS_1    2
+#define STEP_BIAS_2    3
+#define STEP_DECAY     4
+#define STEP_RATES     8
+#define ACCUMULATORS   8
+#define REPORT_NORM    8
+#define REPORT_SKIPPED 9
 /* As in host/ops/optimizer.c: what the finish tells to the update, and words of the table, one for 16 elements. */
 #define CONTROL_FACTOR  0
 #define CONTROL_GO      1
@@ -54,8 +54,7 @@ __kernel void optimizer_finish(__global float *restrict control, const uint cont
 {
     ROW_SCRATCH(scratch);
     float sum = 0.0f, lost = 0.0f;
-    for (uint i = ROW_LANE; i < count; i += ROW_LANES)
-        ADD_COMPENSATED(float, sum, lost, partials[partials_offset + i]);
+    for (uint i = ROW_LANE; i < count; i += ROW_LANES) ADD_COMPENSATED(float, sum, lost, partials[partials_offset + i]);
     const float norm = sqrt(row_sum(sum, scratch));
     if (ROW_LANE != 0 || get_global_id(1) != 0) return;
     const int finite = is_finite(norm);
@@ -75,15 +74,13 @@ __kernel void optimizer_finish(__global float *restrict control, const uint cont
 
 /* AdamW with decoupled decay, as torch.optim.AdamW orders it; clears the gradient. Where the norm was not finite, or in
  * padding, it only clears. Dimension 0: VECTOR_WIDTH elements. */
-__kernel void optimizer_adamw(__global float *restrict values, const uint values_offset,
-                              __global float *restrict gradient, const uint gradient_offset,
-                              __global float *restrict moment_1, const uint moment_1_offset,
-                              __global float *restrict moment_2, const uint moment_2_offset,
-                              __global const int *restrict table, const uint table_offset,
-                              __global const float *restrict control, const uint control_offset,
-                              __global const float *restrict step_values, const uint step_values_offset,
-                              const uint elements, const float one_minus_beta_1, const float beta_2,
-                              const float one_minus_beta_2, const float epsilon)
+__kernel void
+optimizer_adamw(__global float *restrict values, const uint values_offset, __global float *restrict gradient,
+                const uint gradient_offset, __global float *restrict moment_1, const uint moment_1_offset,
+                __global float *restrict moment_2, const uint moment_2_offset, __global const int *restrict table,
+                const uint table_offset, __global const float *restrict control, const uint control_offset,
+                __global const float *restrict step_values, const uint step_values_offset, const uint elements,
+                const float one_minus_beta_1, const float beta_2, const float one_minus_beta_2, const float epsilon)
 {
     const uint place = (uint)get_global_id(0);
     if (place >= elements / VECTOR_WIDTH) return;

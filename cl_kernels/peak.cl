@@ -24,8 +24,8 @@ __kernel void peak_multiply_add(__global float *sink, const uint sink_offset, co
 
 /* z = x + factor * y over so many vectors: two reads and a write. */
 __kernel void peak_triad(__global float *restrict z, const uint z_offset, __global const float *restrict x,
-                         const uint x_offset, __global const float *restrict y, const uint y_offset,
-                         const float factor, const uint vectors)
+                         const uint x_offset, __global const float *restrict y, const uint y_offset, const float factor,
+                         const uint vectors)
 {
     const uint i = (uint)get_global_id(0);
     if (i >= vectors) return;
