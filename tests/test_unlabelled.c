@@ -86,6 +86,7 @@ static void folders_join_the_training_part(void **state)
     /* The fingerprint tells that they are there, and which, but not where. */
     const uint64_t with = slad_dataset_fingerprint(dataset);
     assert_true(with != before);
+    assert_true(slad_dataset_labelled_fingerprint(dataset) == before);
     slad_dataset_free(dataset);
     write_unlabelled(folder, "elsewhere/more");
     dataset = open_labelled(folder, "set", false);

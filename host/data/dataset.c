@@ -280,7 +280,7 @@ slad_status slad_dataset_open(slad_context *context, slad_dataset **out, const c
     SLAD_TRY(check_files(context, dataset, &dataset->parts[SLAD_SPLIT_TRAIN], dataset->root, 0, "training", path));
     SLAD_TRY(
         check_files(context, dataset, &dataset->parts[SLAD_SPLIT_VALIDATION], dataset->root, 0, "validation", path));
-    dataset->fingerprint = hash_dataset(dataset);
+    dataset->fingerprint = dataset->labelled_fingerprint = hash_dataset(dataset);
     slad_log(context, SLAD_LOG_INFO, "%s: %s, %zu classes, %zu training and %zu validation images%s", path,
              form_names[dataset->form], dataset->class_count, train, held_out,
              held_out > 0 ? "" : "; evaluation is left out");
@@ -432,6 +432,11 @@ cleanup:
 uint64_t slad_dataset_fingerprint(const slad_dataset *dataset)
 {
     return dataset->fingerprint;
+}
+
+uint64_t slad_dataset_labelled_fingerprint(const slad_dataset *dataset)
+{
+    return dataset->labelled_fingerprint;
 }
 
 bool slad_dataset_is_strict(const slad_dataset *dataset)

@@ -38,6 +38,8 @@ slad_status slad_dataset_read_tensor(slad_context *context, float *pixels, const
 /* A hash over names, file sizes and labels of all images (of IDX files also their pixels), for config.json. It does not
  * depend on where the data set lies. */
 uint64_t slad_dataset_fingerprint(const slad_dataset *dataset);
+/* The same without the unlabelled images, for what was measured on the labelled ones. */
+uint64_t slad_dataset_labelled_fingerprint(const slad_dataset *dataset);
 bool slad_dataset_is_strict(const slad_dataset *dataset);
 
 #endif

@@ -26,9 +26,9 @@ struct slad_dataset {
     bool classes_announced; /* by the metadata of a tensor file: some may have no image */
     size_t height, width;   /* of IDX and tensor files */
     size_t banner;          /* rows at the lower edge of each image file that are no part of the picture */
-    uint64_t fingerprint;
-    slad_dataset_part parts[2];   /* by slad_split */
-    slad_dataset_part unlabelled; /* goes on behind the images of the training part; labels are -1 */
+    uint64_t fingerprint, labelled_fingerprint; /* without the unlabelled images */
+    slad_dataset_part parts[2];                 /* by slad_split */
+    slad_dataset_part unlabelled;               /* goes on behind the images of the training part; labels are -1 */
     char *unlabelled_root;
 };
 

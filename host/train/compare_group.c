@@ -61,6 +61,20 @@ cleanup:
     return status;
 }
 
+/* A run and its copy, or the same run twice, are no two seeds: their spread says nothing. Runs before index are placed.
+ */
+static slad_status note_repeated_seed(slad_compare_state *state, size_t group, size_t index)
+{
+    slad_status status = SLAD_OK;
+    const slad_run_record *run = &state->runs[index].record;
+    for (size_t i = 0; i < index; i++)
+        if (state->runs[i].group == group && state->runs[i].record.config.train.seed == run->config.train.seed)
+            SLAD_TRY(slad_compare_note(state, "%s and %s have the same seed: their spread is none of seeds",
+                                       state->runs[i].record.folder, run->folder));
+cleanup:
+    return status;
+}
+
 static slad_status place_run(slad_compare_state *state, size_t index)
 {
     slad_context *context = state->context;
@@ -76,6 +90,7 @@ static slad_status place_run(slad_compare_state *state, size_t index)
         state->group_count++;
         key = NULL;
     }
+    SLAD_TRY(note_repeated_seed(state, group, index));
     state->runs[index].group = group;
     state->groups[group].runs++;
 cleanup:
@@ -125,17 +140,23 @@ static const char *last_name(const char *path)
     return stroke ? stroke + 1 : path;
 }
 
-/* Models and data that set groups apart; a group without one (a teacher) is not told of it. */
+/* Models and data that set groups apart; a group without one is not told of it, nor what only some methods have (a
+ * teacher) where those that have it have the same. */
 static slad_status add_inputs(slad_compare_state *state, size_t group)
 {
-    static const char *const inputs[][2] = {{NULL, "teacher"}, {NULL, "student"}, {NULL, "init"}, {"data", "path"}};
+    static const char *const inputs[][2] = {
+        {NULL, "teacher"},         {NULL, "student"},         {"data", "path"},     {NULL, "init"},
+        {NULL, "teacher_adapter"}, {NULL, "student_adapter"}, {NULL, "unlabelled"},
+    };
+    enum { OPTIONAL = 3 };
     slad_status status = SLAD_OK;
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
         const char *own = slad_run_record_text(first_of(state, group), inputs[i][0], inputs[i][1]);
         bool differs = false;
         for (size_t other = 0; other < state->group_count; other++) {
             const char *theirs = slad_run_record_text(first_of(state, other), inputs[i][0], inputs[i][1]);
-            differs = differs || (own[0] && theirs[0] && strcmp(own, theirs) != 0);
+            const bool told = own[0] && (theirs[0] || i >= OPTIONAL);
+            differs = differs || (told && strcmp(own, theirs) != 0);
         }
         if (!differs) continue;
         SLAD_TRY(

@@ -63,7 +63,7 @@ void slad_predicted_add(slad_predicted *predicted, const slad_batch *batch, cons
 void slad_predicted_describe(slad_predicted *predicted, const slad_dataset *dataset, slad_split split)
 {
     (void)snprintf(predicted->fingerprint, sizeof predicted->fingerprint, "%016llx",
-                   (unsigned long long)slad_dataset_fingerprint(dataset));
+                   (unsigned long long)slad_dataset_labelled_fingerprint(dataset));
     predicted->validation = split == SLAD_SPLIT_VALIDATION;
 }
 

@@ -16,7 +16,7 @@ typedef struct slad_predicted {
     size_t images;
     int32_t *labels; /* [images] in the order of the part; -1: broken, counts nowhere */
     slad_predicted_model student, teacher;
-    char fingerprint[24]; /* of the data set, as in config.json */
+    char fingerprint[24]; /* of the data set's labelled images */
     bool validation;      /* the validation part; else the training part of a set that has no other */
 } slad_predicted;
 

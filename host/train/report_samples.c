@@ -123,7 +123,7 @@ static slad_status open_samples(slad_context *context, slad_samples *samples)
     char fingerprint[24];
     SLAD_TRY(slad_dataset_open(context, &samples->dataset, record->config.data, NULL));
     (void)snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                   (unsigned long long)slad_dataset_fingerprint(samples->dataset));
+                   (unsigned long long)slad_dataset_labelled_fingerprint(samples->dataset));
     SLAD_FAIL_IF(strcmp(fingerprint, record->predicted.fingerprint) != 0 ||
                      slad_dataset_count(samples->dataset, samples->split) != record->predicted.images,
                  SLAD_ERROR_DATA, "%s is not what it was when the run was trained", record->config.data);

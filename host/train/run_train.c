@@ -91,7 +91,8 @@ static slad_status open_loaders(slad_run *run)
     }
     SLAD_TRY(slad_loader_create(context, &run->training, run->dataset, SLAD_SPLIT_TRAIN, &run->preprocess, &options));
     if (slad_dataset_count(run->dataset, SLAD_SPLIT_VALIDATION) == 0) {
-        slad_log(context, SLAD_LOG_WARNING, "%s has no validation part: evaluation is left out", run->options->data);
+        slad_log(context, SLAD_LOG_WARNING, "%s has no validation part: evaluation is left out%s", run->options->data,
+                 train->keep == SLAD_KEEP_BEST ? ", and --keep best keeps the last state" : "");
     } else {
         options.shuffle = false;
         options.augmentation = SLAD_AUGMENT_NONE;

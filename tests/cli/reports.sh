@@ -46,6 +46,17 @@ prints "| slad, epochs 2 | 2 |" "| joint, epochs 2 | 1 |" "| lora, epochs 1 | 1 
 page page.html slad-1 Significance
 run 0 compare joint-0 slad-0 --json
 prints_json runs groups significance notes
+
+# Unlabelled images are no part of what is evaluated: their run has pictures, and is tested against one without.
+run 0 train $pair --out unlabelled-0 --epochs 1 --unlabelled data/val/class-0 --cka off
+page unlabelled-0/report.html "Sample predictions"
+run 0 compare slad-0 unlabelled-0
+hides "different images"
+prints "unlabelled class-0" "different data"
+# A seed that is there twice is no second seed.
+cp -r slad-0 copy
+run 0 compare slad-0 copy
+prints "slad-0 and copy have the same seed"
 run 0 compare joint-0 slad-0 --data data --json
 prints_json runs groups significance notes
 run 2 compare
