@@ -30,14 +30,13 @@ cleanup:
     return status;
 }
 
-static void test_training(void **state)
+static void check_training(scratch *own, slad_train_options options)
 {
-    scratch *own = *state;
     joint test;
     char folder[1024];
     uint64_t point = 1, failures = 0;
     (void)snprintf(folder, sizeof folder, "%s/out", own->folder);
-    joint_open(&test, own, joint_options(SLAD_METHOD_SLAD));
+    joint_open(&test, own, options);
     slad_trainer_free(test.trainer);
     for (; point < MOST_POINTS; point = next_point(point)) {
         slad_fault_arm(own->context, point);
@@ -58,6 +57,14 @@ static void test_training(void **state)
                   (unsigned long long)point);
     test.trainer = NULL;
     joint_close(&test);
+}
+
+static void test_training(void **state)
+{
+    slad_train_options options = joint_options(SLAD_METHOD_SLAD);
+    check_training(*state, options);
+    options.recompute = SLAD_RECOMPUTE_ON;
+    check_training(*state, options);
 }
 
 /* A step that fails half-way moves nothing, and no later step uses what it left behind. */

@@ -119,6 +119,7 @@ static bool writes_used(const bool *used, const slad_node *node)
 void slad_record_drop_unused(slad_record *record, size_t first, size_t end)
 {
     bool *used = NULL;
+    if (record->status != SLAD_OK) return;
     if (!slad_record_check(record, slad_allocate(record->context, &used, record->slab_count, sizeof *used, "slabs")))
         return;
     for (size_t n = record->node_count; n-- > first;) {

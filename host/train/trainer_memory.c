@@ -113,25 +113,43 @@ static void log_plan(const slad_trainer *trainer, const slad_memory_choice *befo
                  other);
 }
 
-/* Builds the first of the choices whose plan stays below the bound, else the last. *refused: what the one before it
- * needs. */
+/* The choice that comes after one that was refused. Where an allocation itself failed, only smaller micro-batches can
+ * help. The last if there is none. */
+static size_t choice_after(const slad_memory_choice *choices, size_t count, size_t refused, bool smaller)
+{
+    for (size_t i = refused + 1; i < count; i++)
+        if (!smaller || choices[i].micro_batch < choices[refused].micro_batch) return i;
+    return count - 1;
+}
+
+/* What was tried: index of the choice that was built, and of the one before it, which needs `bytes` (0: more in one
+ * buffer than the device allows). */
+typedef struct memory_trial {
+    size_t taken, refused;
+    uint64_t bytes;
+} memory_trial;
+
+/* Builds the first of the choices whose plan stays below the bound, else the last. */
 static slad_status build_what_fits(slad_trainer *trainer, const slad_memory_choice *choices, size_t count,
-                                   const memory_bound *bound, size_t *taken, uint64_t *refused)
+                                   const memory_bound *bound, memory_trial *trial)
 {
     slad_status status = SLAD_OK;
+    *trial = (memory_trial){0};
     slad_report_quietly(trainer->context, true);
-    for (*taken = 0;; ++*taken) {
-        status = slad_trainer_record(trainer, choices[*taken]);
-        const bool too_large =
-            status == SLAD_ERROR_OUT_OF_MEMORY || (status == SLAD_OK && trainer->plan.device_total > bound->bytes);
-        if (!too_large || *taken + 1 == count) break;
-        *refused = status == SLAD_OK ? trainer->plan.device_total : 0;
+    for (;;) {
+        status = slad_trainer_record(trainer, choices[trial->taken]);
+        const bool failed = status == SLAD_ERROR_OUT_OF_MEMORY;
+        const bool too_large = failed || (status == SLAD_OK && trainer->plan.device_total > bound->bytes);
+        if (!too_large || trial->taken + 1 == count) break;
+        trial->bytes = failed ? 0 : trainer->plan.device_total;
+        trial->refused = trial->taken;
+        trial->taken = choice_after(choices, count, trial->taken, failed);
         slad_trainer_dismantle(trainer);
     }
     slad_report_quietly(trainer->context, false);
     if (status == SLAD_OK) return status;
     slad_trainer_dismantle(trainer); /* what went wrong must be said: once more, aloud */
-    return slad_trainer_record(trainer, choices[*taken]);
+    return slad_trainer_record(trainer, choices[trial->taken]);
 }
 
 slad_status slad_trainer_plan_memory(slad_trainer *trainer)
@@ -142,9 +160,8 @@ slad_status slad_trainer_plan_memory(slad_trainer *trainer)
     const size_t count = list_choices(choices, trainer);
     const memory_bound bound = bound_of(trainer);
     const uint32_t given = trainer->options.micro_batch;
-    uint64_t refused = 0;
-    size_t taken;
-    SLAD_TRY(build_what_fits(trainer, choices, count, &bound, &taken, &refused));
+    memory_trial trial;
+    SLAD_TRY(build_what_fits(trainer, choices, count, &bound, &trial));
     const double needed = (double)trainer->plan.device_total / MIB;
     SLAD_FAIL_IF(trainer->plan.device_total > bound.bytes, SLAD_ERROR_OUT_OF_MEMORY,
                  "Even one image at a time, with weights packed on use and activations %s, needs %.0f MiB, more than "
@@ -156,7 +173,7 @@ slad_status slad_trainer_plan_memory(slad_trainer *trainer)
                  "--micro-batch %u needs more than %s, or more in one buffer than it allows; --micro-batch %u would "
                  "fit, with %.0f MiB",
                  given, bound.words, trainer->choice.micro_batch, needed);
-    log_plan(trainer, taken ? &choices[taken - 1] : NULL, refused, &bound);
+    log_plan(trainer, trial.taken ? &choices[trial.refused] : NULL, trial.bytes, &bound);
 cleanup:
     return status;
 }
