@@ -139,6 +139,28 @@ static void test_without_memory(void **state)
     assert_true(failures > 10);
 }
 
+/* The same while one runs, wherever the device fails; no copy outlives what it copies to. */
+static void test_failing_device(void **state)
+{
+    scratch *own = *state;
+    slad_device *device;
+    slad_self_test_result result;
+    uint64_t point = 1;
+    size_t failures = 0;
+    assert_int_equal(open_device(own, &device, NULL), SLAD_OK);
+    for (bool struck = true; struck; point += 1 + point / 8) {
+        slad_fault_arm(own->context, point);
+        const slad_status status = slad_self_test_run(device, &slad_linear_kernels[0], "", &result);
+        struck = !slad_fault_pending(own->context);
+        slad_fault_arm(own->context, 0);
+        if (status == SLAD_OK) continue;
+        assert_int_equal(status, SLAD_ERROR_OUT_OF_MEMORY);
+        failures++;
+    }
+    assert_true(failures > 10);
+    slad_device_free(device);
+}
+
 /* A plan that failed is half made, and is not taken for a whole one. */
 static void test_failed_plan(void **state)
 {
@@ -175,6 +197,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_specialisation, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_memory_of_passes, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_without_memory, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(test_failing_device, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_failed_plan, scratch_begin, scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -339,6 +339,7 @@ static slad_status opencl_wait(slad_executor *base, slad_ticket *ticket)
     ticket->event = NULL;
     SLAD_CL_TRY(clWaitForEvents(1, &event));
 cleanup:
+    if (status != SLAD_OK) clFinish(device->queue); /* the caller may free now what a copy under way reads or writes */
     clReleaseEvent(event);
     return status;
 }
