@@ -121,6 +121,14 @@ static void test_refusals(void **state)
     assert_int_equal(cka.batches, 0);
 }
 
+static void test_delta(void **state)
+{
+    (void)state;
+    assert_true(slad_cka_delta(0.8, 0.6) > 24.999999 && slad_cka_delta(0.8, 0.6) < 25.000001);
+    assert_true(slad_cka_delta(0.5, 1) == -100);
+    assert_true(isnan(slad_cka_delta(-0.01, 0.5)) && isnan(slad_cka_delta(0, 0)) && isnan(slad_cka_delta(NAN, 1)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +137,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_invariances, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_minibatches, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(test_refusals, scratch_begin, scratch_end),
+        cmocka_unit_test(test_delta),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

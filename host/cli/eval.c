@@ -1,5 +1,6 @@
 /* slad eval */
 #include "cli/session.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +54,7 @@ static void print_cka(const slad_cka_result *cka)
         snprintf(name, sizeof name, "student block %zu, teacher %zu", cka->student_layers[i], cka->teacher_layers[i]);
         print_similarity(name, cka->adapted.layers[i], cka->pretrained.layers[i], cka->has_pretrained);
     }
-    if (cka->has_pretrained) printf("Delta-CKA of the output's CLS: %.2f %%\n", cka->delta);
+    if (isfinite(cka->delta)) printf("Delta-CKA of the output's CLS: %.2f %%\n", cka->delta);
 }
 
 static int print_result(const cli_session *session, const slad_eval_result *result)

@@ -69,3 +69,8 @@ double slad_cka_value(const slad_cka *cka)
     if (!(cka->first > 0 && cka->second > 0)) return NAN;
     return cka->cross / sqrt(cka->first * cka->second);
 }
+
+double slad_cka_delta(double before, double after)
+{
+    return before > 0 ? 100 * (before - after) / before : NAN;
+}

@@ -21,5 +21,8 @@ slad_status slad_cka_add(slad_context *context, slad_cka *cka, const float *x, s
 
 /* The ratio; NaN when there is no minibatch, or one of the feature sets does not vary. */
 double slad_cka_value(const slad_cka *cka);
+/* Delta-CKA: the part of the likeness before that is gone after, in percent. NaN where there was none: the unbiased
+ * estimate may be negative. */
+double slad_cka_delta(double before, double after);
 
 #endif

@@ -1,6 +1,7 @@
 #include "train/run_cka.h"
 #include "base/files.h"
 #include "base/memory.h"
+#include "train/cka.h"
 #include <math.h>
 
 /* The teacher layer of a student layer, or the number of teacher layers if it has none. */
@@ -88,7 +89,7 @@ static slad_status walk_pretrained(slad_cka_result *result, slad_device *device,
     SLAD_TRY(slad_similarity_start(context, &pair.similarity, &pair.teacher, &pair.student, result));
     SLAD_TRY(slad_data_pass_walk(pass, "comparing features before adaptation", compare_batch, &pair));
     slad_similarity_scores(&pair.similarity, &result->pretrained);
-    result->delta = 100 * (result->pretrained.cls - result->adapted.cls) / result->pretrained.cls;
+    result->delta = slad_cka_delta(result->pretrained.cls, result->adapted.cls);
     result->has_pretrained = true;
 cleanup:
     slad_similarity_free(&pair.similarity);

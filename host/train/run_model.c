@@ -12,10 +12,11 @@ static slad_status open_run(slad_context *context, slad_run_model *model, const 
                             unsigned depth)
 {
     slad_status status = SLAD_OK;
-    char *state = NULL;
+    char *state = NULL, *student_config = NULL; /* without it no student is whole */
     SLAD_TRY(slad_run_config_read(context, &model->config, path));
     SLAD_TRY(slad_path_join(context, &model->student_folder, path, "student"));
-    SLAD_FAIL_IF(slad_path_look(model->student_folder) != SLAD_PATH_DIRECTORY, SLAD_ERROR_DATA,
+    SLAD_TRY(slad_path_join(context, &student_config, model->student_folder, "config.json"));
+    SLAD_FAIL_IF(slad_path_look(student_config) != SLAD_PATH_FILE, SLAD_ERROR_DATA,
                  "Run %s has no merged student: it was stopped before its end. Go on with it by slad train --resume "
                  "--out %s; or, if its last stage had begun, make it from the last checkpoint with slad export %s "
                  "--out %s --what student",
@@ -36,6 +37,7 @@ static slad_status open_run(slad_context *context, slad_run_model *model, const 
         SLAD_TRY(slad_encoder_open(context, &model->teacher, model->config.teacher));
     }
 cleanup:
+    slad_release(student_config);
     slad_release(state);
     return status;
 }

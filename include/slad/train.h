@@ -241,7 +241,7 @@ typedef struct slad_cka_result {
     slad_cka_scores adapted;
     bool has_pretrained; /* the folders that training started from are still there */
     slad_cka_scores pretrained;
-    double delta; /* percent: 100 (pretrained.cls - adapted.cls) / pretrained.cls; NaN without pretrained */
+    double delta; /* percent: 100 (pretrained.cls - adapted.cls) / pretrained.cls; NaN unless pretrained.cls > 0 */
 } slad_cka_result;
 SLAD_API void slad_cka_result_free(slad_cka_result *result);
 /* auto: of a run with a teacher, if there are at least four images; on: the same, or an error that says why not. */

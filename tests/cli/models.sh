@@ -204,6 +204,8 @@ head -c 3000 good/state.safetensors >tampered/state.safetensors
 tampered tampered/state.safetensors
 rm -r tampered/student
 tampered tampered student "slad export"
+rm tampered/student/* # as a full disk leaves it
+tampered tampered student "slad export"
 sed "s|\"teacher\":[^,]*,|\"teacher\": \"$PWD/tampered\",|" good/config.json |
     sed 's/"teacher-adapt":[^,]*,/"teacher-adapt": "frozen",/; s/"share":[^,]*,/"share": "none",/' >tampered/config.json
 tampered tampered/config.json circle
