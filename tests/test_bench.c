@@ -124,6 +124,7 @@ static void test_limit(void **state)
     cJSON *json = run(*state, &(slad_bench_options){.batch = 1, .image_size = 14, .max_seconds = 1e-3});
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "kernels")), 0);
     assert_int_equal((int)number(json, "left_out"), 8 + 2 * 4 + 2);
+    assert_true(strlen(cJSON_GetObjectItem(json, "gemm")->valuestring) > 0);
     cJSON_Delete(json);
 }
 

@@ -54,6 +54,9 @@ static slad_status measure_device(slad_bench_state *state)
 {
     slad_status status = SLAD_OK;
     const slad_bench_options *options = &state->options;
+    slad_gemm *gemm = NULL;
+    SLAD_TRY(slad_gemm_create(state->device, &gemm, SLAD_GEMM_AUTO));
+    (void)snprintf(state->gemm, sizeof state->gemm, "%s", slad_gemm_description(gemm));
     SLAD_TRY(slad_peak_create(state->device, &state->peak, options->processor_time));
     for (uint32_t i = 0; i < options->repetitions; i++)
         SLAD_TRY(slad_peak_measure(&state->peak, options->turn_seconds));
@@ -62,6 +65,7 @@ static slad_status measure_device(slad_bench_state *state)
     SLAD_TRY(slad_peak_launch_cost(state->device, &state->launch, &state->round_trip, options->repetitions,
                                    options->processor_time));
 cleanup:
+    slad_gemm_free(gemm);
     return status;
 }
 

@@ -6,7 +6,6 @@
 #include "graph/self_test.h"
 #include "ops/operations.h"
 #include "train/bench.h"
-#include <stdio.h>
 
 enum { PATTERN = 4099, MOST_REPEATS = 1 << 16 };
 
@@ -117,7 +116,6 @@ static slad_status measure_case(slad_bench_state *state, const bench_case *test)
     for (unsigned i = 0; i < (gradient ? 2 : 1); i++) SLAD_TRY(write_inputs(executor, records[i]));
     const slad_opencl_record *bound = ((slad_opencl_executor *)executor)->records;
     const bench_launches forward = {state->device, bound[0].enqueues, bound[0].enqueue_count, test->phase};
-    (void)snprintf(state->gemm, sizeof state->gemm, "%s", slad_executor_description(executor));
     SLAD_TRY(measure_row(state, &test->forward, &forward));
     if (gradient) {
         const bench_launches backward = {state->device, bound[1].enqueues + forward.count,
