@@ -242,8 +242,7 @@ static slad_status set_values(slad_run *run)
         SLAD_TRY(slad_trainer_start_adapters(run->trainer, options->teacher_adapter, true));
     if (options->student_adapter && train->student_adapt == SLAD_ADAPT_LORA)
         SLAD_TRY(slad_trainer_start_adapters(run->trainer, options->student_adapter, false));
-    if (options->init && run->stage_count == 1) SLAD_TRY(slad_trainer_load(run->trainer, options->init));
-    if (options->init && run->stage_count > 1) SLAD_TRY(slad_trainer_start_from(run->trainer, options->init));
+    if (options->init) SLAD_TRY(slad_trainer_load(run->trainer, options->init));
     if (run->stage > 0 && run->stages[0].kind == SLAD_STAGE_PROBE) {
         SLAD_TRY(stage_file(run, &path, SLAD_STAGE_PROBE));
         SLAD_TRY(slad_trainer_start_from(run->trainer, path));

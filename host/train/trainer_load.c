@@ -40,6 +40,17 @@ cleanup:
     return status;
 }
 
+/* Whether a name that this stage does not train may be one of another stage of the run: of --init, the stage that
+ * trains a network as the run's options say must know all of that network's names. */
+static bool is_of_other_stage(const slad_trainer *trainer, const char *name)
+{
+    const slad_train_options *own = &trainer->options, *run = &trainer->run_options;
+    const bool teacher = strncmp(name, "teacher.", 8) == 0, student = strncmp(name, "student.", 8) == 0;
+    if (run->head_init == SLAD_HEAD_INIT_PROBE && trainer->stage == 0) return teacher || student;
+    return (teacher && own->teacher_adapt != run->teacher_adapt) ||
+           (student && own->student_adapt != run->student_adapt);
+}
+
 static slad_status load_file(slad_trainer *trainer, const char *path, bool all_known)
 {
     slad_context *context = trainer->context;
@@ -50,7 +61,7 @@ static slad_status load_file(slad_trainer *trainer, const char *path, bool all_k
         const slad_safetensor *stored = slad_safetensors_at(file, i);
         size_t part;
         const slad_tensor *tensor = slad_trained_find_part(&part, trainer->store, stored->name);
-        SLAD_FAIL_IF(!tensor && all_known, SLAD_ERROR_DATA,
+        SLAD_FAIL_IF(!tensor && all_known && !is_of_other_stage(trainer, stored->name), SLAD_ERROR_DATA,
                      "%s holds %s, which is not trained with these options; names are those of a run's "
                      "state.safetensors",
                      path, stored->name);

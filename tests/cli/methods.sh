@@ -79,6 +79,13 @@ mv other/val/class-0 other/val/class-9
 run 3 train --teacher slad --student student --data other --batch 4 --method joint --teacher-adapt frozen --out frozen-4
 says class-1 "same order"
 
+# --init takes names that some stage trains, whichever; of others it names the first.
+run 0 train $pair $data --method kd-lora --head-init probe --init slad/state.safetensors --out started
+run 3 train $pair $data --method kd-lora --init slad/optimizer.safetensors --out started-2
+says moment_1.
+run 3 train $pair $data --method kd-lora --init finetune/state.safetensors --out started-3
+says student.model.
+
 # Contradictions name the option and the way out.
 while read -r word options; do
     run 2 train $pair $data --out none $options
