@@ -236,6 +236,17 @@ static void files_go_round(void **state)
                      SLAD_ERROR_OUT_OF_MEMORY);
 }
 
+static void texts_are_compared(void **state)
+{
+    (void)state;
+    const char *const texts[] = {"a", "a", "b"};
+    assert_true(slad_text_ends_with("a.csv", ".csv"));
+    assert_false(slad_text_ends_with(".csv", ".csv") || slad_text_ends_with("csv", ".csv") ||
+                 slad_text_ends_with("a.csv2", ".csv"));
+    assert_int_equal(slad_text_compare(&texts[0], &texts[1]), 0);
+    assert_true(slad_text_compare(&texts[0], &texts[2]) < 0 && slad_text_compare(&texts[2], &texts[0]) > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +258,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(fields_are_checked, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(verbatim_numbers_go_round, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(files_go_round, scratch_begin, scratch_end),
+        cmocka_unit_test(texts_are_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

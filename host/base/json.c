@@ -12,11 +12,6 @@ enum { FILE_LIMIT = 16 << 20 };
 /* Whole numbers up to here are exact in a double, which is how cJSON keeps them. */
 static const double exact_limit = 9007199254740992.0; /* 2^53 */
 
-static int compare_names(const void *left, const void *right)
-{
-    return strcmp(*(const char *const *)left, *(const char *const *)right);
-}
-
 /* Two values under one key are an attack or an accident: programs differ in which of them they take. */
 static slad_status refuse_duplicates(slad_context *context, const cJSON *value, const char *origin)
 {
@@ -33,7 +28,7 @@ static slad_status refuse_duplicates(slad_context *context, const cJSON *value, 
     SLAD_TRY(slad_allocate(context, &keys, count, sizeof *keys, "the keys of a JSON object"));
     count = 0;
     cJSON_ArrayForEach(child, value) keys[count++] = child->string;
-    qsort(keys, count, sizeof *keys, compare_names);
+    qsort(keys, count, sizeof *keys, slad_text_compare);
     for (size_t i = 1; i < count; i++) {
         SLAD_FAIL_IF(strcmp(keys[i - 1], keys[i]) == 0, SLAD_ERROR_DATA,
                      "%s: the key \"%s\" stands twice in one object; remove one", origin, keys[i]);

@@ -250,6 +250,17 @@ bool slad_text_is_utf8(const char *text)
     return true;
 }
 
+bool slad_text_ends_with(const char *text, const char *ending)
+{
+    const size_t length = strlen(text), tail = strlen(ending);
+    return length > tail && strcmp(text + length - tail, ending) == 0;
+}
+
+int slad_text_compare(const void *left, const void *right)
+{
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
 slad_status slad_text_repair(slad_context *context, char **out, const char *text)
 {
     static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */

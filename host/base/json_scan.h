@@ -17,6 +17,10 @@ slad_status slad_json_scan(slad_context *context, const char *bytes, size_t size
 size_t slad_utf8_size(const char *text);
 /* Whether the text is valid UTF-8. */
 bool slad_text_is_utf8(const char *text);
+/* Whether the text is more than the ending, and ends with it. */
+bool slad_text_ends_with(const char *text, const char *ending);
+/* The order of two texts by their bytes, for qsort and bsearch of arrays of them. */
+int slad_text_compare(const void *left, const void *right);
 /* A copy with U+FFFD for each byte that is not UTF-8, owned by the caller. */
 slad_status slad_text_repair(slad_context *context, char **out, const char *text);
 

@@ -3,6 +3,7 @@
 
 #include "base/files.h"
 #include "base/hash.h"
+#include "base/json_scan.h"
 #include "base/memory.h"
 #include <stdlib.h>
 #include <string.h>
@@ -97,17 +98,12 @@ slad_status slad_dataset_add_file(slad_context *context, slad_dataset *dataset, 
     return slad_dataset_part_add_file(context, &dataset->parts[split], dataset->root, path, label);
 }
 
-static int compare_names(const void *left, const void *right)
-{
-    return strcmp(*(char *const *)left, *(char *const *)right);
-}
-
 slad_status slad_dataset_collect_classes(slad_context *context, slad_dataset *dataset, const char **labels,
                                          size_t count)
 {
     slad_status status = SLAD_OK;
     SLAD_TRY(slad_allocate(context, &dataset->classes, count, sizeof *dataset->classes, "class names"));
-    if (count > 0) qsort((void *)labels, count, sizeof *labels, compare_names);
+    if (count > 0) qsort((void *)labels, count, sizeof *labels, slad_text_compare);
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && strcmp(labels[i - 1], labels[i]) == 0) continue;
         SLAD_TRY(slad_duplicate(context, &dataset->classes[dataset->class_count], labels[i]));
@@ -120,7 +116,7 @@ cleanup:
 int32_t slad_dataset_find_sorted_class(const slad_dataset *dataset, const char *name)
 {
     if (dataset->class_count == 0) return -1;
-    char **found = bsearch(&name, dataset->classes, dataset->class_count, sizeof *dataset->classes, compare_names);
+    char **found = bsearch(&name, dataset->classes, dataset->class_count, sizeof *dataset->classes, slad_text_compare);
     return found ? (int32_t)(found - dataset->classes) : -1;
 }
 
@@ -144,12 +140,6 @@ static slad_status look_for(slad_context *context, bool *found, const char *fold
 cleanup:
     slad_release(path);
     return status;
-}
-
-static bool ends_with(const char *text, const char *ending)
-{
-    const size_t length = strlen(text), tail = strlen(ending);
-    return length > tail && strcmp(text + length - tail, ending) == 0;
 }
 
 static const char forms_hint[] = "a folder with train/ and val/ of class folders, a .csv file with the columns "
@@ -188,8 +178,8 @@ static slad_status recognise(slad_context *context, slad_dataset_form *form, cha
     if (kind == SLAD_PATH_DIRECTORY) {
         SLAD_TRY(recognise_folder(context, form, root, path));
     } else {
-        const bool is_csv = ends_with(path, ".csv") || ends_with(path, ".CSV");
-        SLAD_FAIL_IF(kind != SLAD_PATH_FILE || (!is_csv && !ends_with(path, ".safetensors")), SLAD_ERROR_DATA,
+        const bool is_csv = slad_text_ends_with(path, ".csv") || slad_text_ends_with(path, ".CSV");
+        SLAD_FAIL_IF(kind != SLAD_PATH_FILE || (!is_csv && !slad_text_ends_with(path, ".safetensors")), SLAD_ERROR_DATA,
                      "%s: not a data set that is known; give %s", path, forms_hint);
         *form = is_csv ? SLAD_FORM_CSV : SLAD_FORM_TENSORS;
     }
@@ -301,7 +291,7 @@ slad_status slad_dataset_add_unlabelled(slad_context *context, slad_dataset *dat
     SLAD_FAIL_IF(part->count > 0, SLAD_ERROR_USAGE, "%s: the data set has unlabelled images already", path);
     SLAD_FAIL_IF(slad_path_look(path) == SLAD_PATH_MISSING, SLAD_ERROR_DATA,
                  "%s: there are no such unlabelled images; check the path", path);
-    SLAD_FAIL_IF(!folder && (slad_path_look(path) != SLAD_PATH_FILE || !ends_with(path, ".safetensors")),
+    SLAD_FAIL_IF(!folder && (slad_path_look(path) != SLAD_PATH_FILE || !slad_text_ends_with(path, ".safetensors")),
                  SLAD_ERROR_DATA,
                  "%s: unlabelled images are a folder of images, or a .safetensors file with pixel_values", path);
     SLAD_FAIL_IF(folder == tensors, SLAD_ERROR_DATA,

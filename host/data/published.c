@@ -5,6 +5,7 @@
 #include "data/dataset_internal.h"
 
 #include "base/files.h"
+#include "base/json_scan.h"
 #include "base/memory.h"
 #include "data/index_file.h"
 #include <stdlib.h>
@@ -125,16 +126,11 @@ cleanup:
     return status;
 }
 
-static int compare_names(const void *left, const void *right)
-{
-    return strcmp(*(char *const *)left, *(char *const *)right);
-}
-
 /* Sorts the names, of which none may stand twice. */
 static slad_status check_names(slad_context *context, const slad_dataset *dataset, const char **names, size_t count)
 {
     slad_status status = SLAD_OK;
-    qsort((void *)names, count, sizeof *names, compare_names);
+    qsort((void *)names, count, sizeof *names, slad_text_compare);
     for (size_t i = 1; i < count; i++)
         SLAD_FAIL_IF(strcmp(names[i - 1], names[i]) == 0, SLAD_ERROR_DATA,
                      "%s: the lists name %s twice; unpack the archive again", dataset->root, names[i]);

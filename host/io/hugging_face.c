@@ -1,6 +1,7 @@
 /* Opening a model: its files, and the tensors in them. */
 #include "base/files.h"
 #include "base/json.h"
+#include "base/json_scan.h"
 #include "base/memory.h"
 #include "io/hugging_face_internal.h"
 #include <stdio.h>
@@ -121,12 +122,6 @@ const slad_safetensor *slad_hf_find(const slad_hf_model *model, slad_safetensors
     return slad_hf_find_full(model, file, full);
 }
 
-static bool ends_with(const char *path, const char *ending)
-{
-    const size_t length = strlen(path);
-    return length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0;
-}
-
 /* The name of the one safetensors file of a folder, model.safetensors if that is there. The caller releases. */
 static slad_status only_file(slad_context *context, char **name, const slad_hf_model *model)
 {
@@ -137,7 +132,7 @@ static slad_status only_file(slad_context *context, char **name, const slad_hf_m
     SLAD_TRY(slad_directory_read(context, &directory, model->folder));
     for (size_t i = 0; i < directory.count; i++) {
         const slad_directory_entry *entry = &directory.entries[i];
-        if (entry->kind != SLAD_PATH_FILE || !ends_with(entry->name, ".safetensors")) continue;
+        if (entry->kind != SLAD_PATH_FILE || !slad_text_ends_with(entry->name, ".safetensors")) continue;
         certain = !found || strcmp(entry->name, whole_name) == 0;
         found = certain || strcmp(found, whole_name) != 0 ? entry->name : found;
         if (strcmp(found, whole_name) == 0) certain = true;
@@ -160,13 +155,14 @@ static slad_status check_path(slad_context *context, const char *path)
 {
     slad_status status = SLAD_OK;
     const slad_path_kind kind = slad_path_look(path);
-    const bool pickle = ends_with(path, ".pth") || ends_with(path, ".pt") || ends_with(path, ".bin");
+    const bool pickle =
+        slad_text_ends_with(path, ".pth") || slad_text_ends_with(path, ".pt") || slad_text_ends_with(path, ".bin");
     if (kind == SLAD_PATH_DIRECTORY) return SLAD_OK;
     SLAD_FAIL_IF(kind == SLAD_PATH_FILE && pickle, SLAD_ERROR_DATA,
                  "%s: pickled files of PyTorch are not read; convert it in Python: safetensors.torch.save_file("
                  "torch.load(\"%s\"), \"model.safetensors\")",
                  path, path);
-    SLAD_FAIL_IF(kind != SLAD_PATH_FILE || !ends_with(path, ".safetensors"), SLAD_ERROR_DATA,
+    SLAD_FAIL_IF(kind != SLAD_PATH_FILE || !slad_text_ends_with(path, ".safetensors"), SLAD_ERROR_DATA,
                  "%s: is not a folder, and no .safetensors file; give the folder with config.json and %s of a model, "
                  "or a file in the naming of facebookresearch/dinov2 or timm",
                  path, whole_name);

@@ -26,11 +26,6 @@ static bool set_field(cJSON *object, const char *field, cJSON *item)
     return false;
 }
 
-static int compare_names(const void *left, const void *right)
-{
-    return strcmp(*(const char *const *)left, *(const char *const *)right);
-}
-
 /* label2id needs every name once, and JSON needs UTF-8. */
 static slad_status check_class_names(slad_context *context, const slad_hf_student *student)
 {
@@ -44,7 +39,7 @@ static slad_status check_class_names(slad_context *context, const slad_hf_studen
                      "class %u: its name \"%s\" is not UTF-8, which config.json needs; rename its folder", i,
                      sorted[i]);
     }
-    qsort((void *)sorted, student->class_count, sizeof *sorted, compare_names);
+    qsort((void *)sorted, student->class_count, sizeof *sorted, slad_text_compare);
     for (uint32_t i = 1; i < student->class_count; i++) {
         SLAD_FAIL_IF(strcmp(sorted[i - 1], sorted[i]) == 0, SLAD_ERROR_DATA, "two classes are named \"%s\"; rename one",
                      sorted[i]);

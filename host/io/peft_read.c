@@ -1,6 +1,7 @@
 /* Reading adapters that peft wrote. Names: src/peft/utils/save_and_load.py of peft. */
 #include "base/files.h"
 #include "base/json.h"
+#include "base/json_scan.h"
 #include "base/memory.h"
 #include "base/safetensors.h"
 #include "io/peft_internal.h"
@@ -23,12 +24,6 @@ typedef struct slad_peft_reading {
     slad_safetensors *file;
     size_t capacity;
 } slad_peft_reading;
-
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
 
 slad_status slad_peft_look(slad_context *context, bool *is_peft, const char *folder)
 {
@@ -132,7 +127,7 @@ static slad_status refuse(slad_context *context, const slad_peft_reading *readin
     const char *why = "is not one that a Vision Transformer with plain LoRA and a saved classifier has";
     if (strstr(name, "lora_magnitude_vector"))
         why = "belongs to DoRA, which is not read";
-    else if (ends_with(name, ".lora_B.bias"))
+    else if (slad_text_ends_with(name, ".lora_B.bias"))
         why = "is a bias of an adapter (lora_bias), which is not read";
     else if (strstr(name, "lora_embedding_"))
         why = "adapts an embedding, which is not read";
@@ -149,9 +144,9 @@ static slad_status take_tensor(slad_context *context, slad_peft_reading *reading
     slad_status status = SLAD_OK;
     const char *name = tensor->name;
     const bool ours = strncmp(name, prefix, sizeof prefix - 1) == 0;
-    if (ours && ends_with(name, suffix_a)) return take_module(context, reading, tensor);
+    if (ours && slad_text_ends_with(name, suffix_a)) return take_module(context, reading, tensor);
     if (strcmp(name, classifier_weight) == 0 || strcmp(name, classifier_bias) == 0) return SLAD_OK;
-    if (!ours || !ends_with(name, suffix_b)) return refuse(context, reading, name);
+    if (!ours || !slad_text_ends_with(name, suffix_b)) return refuse(context, reading, name);
     char *other = NULL;
     SLAD_TRY(slad_format(context, &other, "%.*s%s", (int)(strlen(name) - (sizeof suffix_b - 1)), name, suffix_a));
     SLAD_FAIL_IF(!slad_safetensors_find(reading->file, other), SLAD_ERROR_DATA,
