@@ -14,11 +14,12 @@ static size_t mapped_layer(const slad_train_options *train, size_t i, size_t tea
     return slad_share_map_layer(train->share_map, i, teacher_layers, student_layers);
 }
 
-static slad_status list_layers(slad_context *context, slad_cka_result *result, const slad_run_model *model)
+static slad_status list_layers(slad_context *context, slad_cka_result *result, const slad_run_model *model,
+                               const slad_encoder *teacher_encoder)
 {
     slad_status status = SLAD_OK;
     const size_t student = slad_encoder_get_info(model->student)->layers;
-    const size_t teacher = slad_encoder_get_info(model->teacher)->layers;
+    const size_t teacher = slad_encoder_get_info(teacher_encoder)->layers;
     SLAD_TRY(slad_allocate(context, &result->student_layers, student, sizeof(size_t), "the layers of CKA"));
     SLAD_TRY(slad_allocate(context, &result->teacher_layers, student, sizeof(size_t), "the layers of CKA"));
     for (size_t i = 0; i < student; i++) {
@@ -38,20 +39,22 @@ slad_status slad_run_cka_prepare(slad_context *context, slad_cka_result *result,
 {
     slad_status status = SLAD_OK;
     const bool wanted = options->cka == SLAD_CKA_ON;
+    slad_network_source teacher = {0};
     *result = (slad_cka_result){.delta = NAN, .batch = slad_similarity_batch(pass->images)};
     if (options->cka == SLAD_CKA_OFF) return SLAD_OK;
-    SLAD_FAIL_IF(!model->teacher && wanted, SLAD_ERROR_USAGE,
+    if (slad_run_model_has_teacher(model)) SLAD_TRY(slad_run_model_teacher(context, &teacher, model));
+    SLAD_FAIL_IF(!teacher.encoder && wanted, SLAD_ERROR_USAGE,
                  "%s has no teacher to compare a student with; leave --cka out", options->model);
     SLAD_FAIL_IF(result->batch < 4 && wanted, SLAD_ERROR_USAGE,
                  "CKA needs at least four images, and %s has %zu; leave --cka out", options->data, pass->images);
-    if (!model->teacher || result->batch < 4) return SLAD_OK;
-    SLAD_TRY(list_layers(context, result, model));
+    if (!teacher.encoder || result->batch < 4) return SLAD_OK;
+    SLAD_TRY(list_layers(context, result, model, teacher.encoder));
     result->present = true;
 cleanup:
     return status;
 }
 
-/* The two encoders before adaptation. */
+/* The two encoders before adaptation; of a frozen teacher, what its own files hold without adapters beside them. */
 typedef struct slad_pretrained {
     slad_inference teacher, student;
     slad_similarity similarity;
@@ -76,8 +79,10 @@ static slad_status walk_pretrained(slad_cka_result *result, slad_device *device,
     slad_status status = SLAD_OK;
     slad_encoder *student = NULL;
     slad_pretrained pair = {0};
+    slad_network_source teacher;
+    SLAD_TRY(slad_run_model_teacher(context, &teacher, model));
     SLAD_TRY(slad_encoder_open(context, &student, model->config.student));
-    const slad_network_source sources[2] = {{.encoder = model->teacher}, {.encoder = student}};
+    const slad_network_source sources[2] = {{.encoder = teacher.encoder}, {.encoder = student}};
     SLAD_FAIL_IF(slad_encoder_get_info(student)->layers != slad_encoder_get_info(model->student)->layers,
                  SLAD_ERROR_DATA, "%s is not the student that the run started from: it has %zu layers, not %zu",
                  model->config.student, slad_encoder_get_info(student)->layers,

@@ -34,6 +34,8 @@ run 0 eval joint-0 --data data --json
 prints_json images student teacher cka
 run 0 eval joint-0 --data data --json --cka off
 check "--cka off measures similarity" sh -c '! grep -q cka stdout'
+run 0 train --teacher slad-0 --student student --data data --batch 4 --epochs 1 --method joint --teacher-adapt frozen --out frozen-0
+page frozen-0/report.html "Delta-CKA"
 run 2 eval lora-0 --data data --cka on
 says "no teacher"
 run 0 eval lora-0 --data data --json
