@@ -133,7 +133,7 @@ slad_status slad_directory_clear_leftovers(slad_context *context, const char *pa
         if (!is_leftover(directory.entries[i].name)) continue;
         SLAD_TRY(slad_path_join(context, &file, path, directory.entries[i].name));
         if (lstat(file, &information) == 0 && S_ISREG(information.st_mode) &&
-            difftime(time(NULL), information.st_mtime) >= seconds)
+            (seconds <= 0 || difftime(time(NULL), information.st_mtime) >= seconds))
             SLAD_TRY(slad_path_remove(context, file));
         slad_release(file);
         file = NULL;

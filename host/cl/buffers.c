@@ -38,6 +38,7 @@ slad_status slad_buffer_create(slad_device *device, cl_mem *buffer, uint64_t byt
     SLAD_TRY(slad_device_finish(device));
 cleanup:
     if (status != SLAD_OK && *buffer) {
+        slad_device_drain(device); /* drivers do not all bear a buffer's end while it is being filled */
         slad_buffer_free(device, *buffer, bytes);
         *buffer = NULL;
     }
@@ -124,9 +125,20 @@ cleanup:
     return status;
 }
 
+void slad_device_drain(slad_device *device)
+{
+    cl_event last = NULL;
+    if (clEnqueueMarkerWithWaitList(device->queue, 0, NULL, &last) == CL_SUCCESS) {
+        (void)clWaitForEvents(1, &last);
+        (void)clReleaseEvent(last);
+    }
+    (void)clFinish(device->queue);
+}
+
 slad_status slad_device_finish(slad_device *device)
 {
     slad_status status = SLAD_OK;
+    slad_device_drain(device);
     SLAD_CL_TRY(clFinish(device->queue));
 cleanup:
     return status;

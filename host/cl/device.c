@@ -51,7 +51,7 @@ cleanup:
 void slad_device_free(slad_device *device)
 {
     if (!device) return;
-    if (device->queue) (void)clFinish(device->queue);
+    if (device->queue) slad_device_drain(device);
     slad_program_store_free(device);
     if (device->queue) (void)clReleaseCommandQueue(device->queue);
     if (device->cl) (void)clReleaseContext(device->cl);

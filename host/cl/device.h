@@ -83,6 +83,10 @@ slad_status slad_buffer_upload(slad_device *device, cl_event *event, cl_mem buff
                                uint64_t bytes);
 slad_status slad_buffer_read(slad_device *device, void *destination, cl_mem buffer, uint64_t offset, uint64_t bytes);
 slad_status slad_buffer_zero(slad_device *device, cl_mem buffer, uint64_t offset, uint64_t bytes);
+/* Waits until nothing is under way, whatever went wrong before: by a marker, since a driver's clFinish may not wait for
+ * what an earlier clFlush sent off (Mesa 22.3's rusticl). */
+void slad_device_drain(slad_device *device);
+/* The same, and reports what the driver says of it. */
 slad_status slad_device_finish(slad_device *device);
 
 #endif

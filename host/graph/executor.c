@@ -55,7 +55,8 @@ slad_status slad_executor_upload(slad_executor *executor, const slad_record *rec
     if (status != SLAD_OK) return status;
     if (ticket) return executor->rules->upload(executor, record, tensor, source, ticket);
     const slad_status copied = executor->rules->upload(executor, record, tensor, source, &unused);
-    return copied == SLAD_OK ? executor->rules->wait(executor, &unused) : copied;
+    const slad_status waited = executor->rules->wait(executor, &unused);
+    return copied != SLAD_OK ? copied : waited;
 }
 
 slad_status slad_executor_download(slad_executor *executor, const slad_record *record, const slad_tensor *tensor,
@@ -66,7 +67,9 @@ slad_status slad_executor_download(slad_executor *executor, const slad_record *r
     if (status != SLAD_OK) return status;
     if (ticket) return executor->rules->download(executor, record, tensor, destination, ticket);
     const slad_status copied = executor->rules->download(executor, record, tensor, destination, &unused);
-    return copied == SLAD_OK ? executor->rules->wait(executor, &unused) : copied;
+    /* After a failure too: the copy may be under way to memory that the caller is about to free. */
+    const slad_status waited = executor->rules->wait(executor, &unused);
+    return copied != SLAD_OK ? copied : waited;
 }
 
 slad_status slad_executor_write(slad_executor *executor, const slad_record *record, const slad_tensor *tensor,

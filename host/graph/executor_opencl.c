@@ -29,7 +29,7 @@ static void free_record(slad_opencl_executor *executor, slad_opencl_record *reco
 static void opencl_free(slad_executor *base)
 {
     slad_opencl_executor *executor = (slad_opencl_executor *)base;
-    if (executor->allocated) clFinish(executor->device->queue);
+    slad_device_drain(executor->device); /* also after a failure: nothing may be under way that uses what goes now */
     for (size_t i = 0; i < executor->record_count; i++) free_record(executor, &executor->records[i]);
     slad_packed_free(executor);
     for (size_t i = 0; executor->slabs && i < executor->slab_count; i++)
@@ -339,7 +339,8 @@ static slad_status opencl_wait(slad_executor *base, slad_ticket *ticket)
     ticket->event = NULL;
     SLAD_CL_TRY(clWaitForEvents(1, &event));
 cleanup:
-    if (status != SLAD_OK) clFinish(device->queue); /* the caller may free now what a copy under way reads or writes */
+    if (status != SLAD_OK)
+        slad_device_drain(device); /* the caller may free now what a copy under way reads or writes */
     clReleaseEvent(event);
     return status;
 }
@@ -382,7 +383,9 @@ static slad_status opencl_download(slad_executor *base, const slad_record *recor
                                     slad_tensor_elements(tensor) * sizeof(float), destination, 0, NULL, &event));
     SLAD_CL_TRY(clFlush(device->queue));
 cleanup:
-    if (event) move_ticket(ticket, event); /* even after an error, so that the caller's wait ends the copy */
+    /* After an error the caller may free what the copy writes to; not every driver starts it when it is waited for. */
+    if (status != SLAD_OK) slad_device_drain(device);
+    if (event) move_ticket(ticket, event);
     return status;
 }
 

@@ -131,6 +131,11 @@ static slad_status cut_metrics(slad_run *run)
     slad_writer *writer = NULL;
     size_t size = 0;
     SLAD_TRY(slad_path_join(context, &path, run->options->out, "metrics.jsonl"));
+    if (slad_path_look(path) == SLAD_PATH_MISSING) {
+        slad_log(context, SLAD_LOG_WARNING, "%s is not there: what the steps before the checkpoint measured is lost",
+                 path);
+        goto cleanup;
+    }
     SLAD_TRY(slad_file_read_all(context, &text, &size, path, METRICS_LIMIT));
     SLAD_TRY(slad_writer_open(context, &writer, path));
     for (char *line = text, *end; (end = memchr(line, '\n', size - (size_t)(line - text))); line = end + 1) {

@@ -73,6 +73,11 @@ rm -r again/student
 run 0 train --resume --out again
 same stages again
 
+# Metrics that are gone do not cost the run.
+rm stopped/metrics.jsonl
+run 0 train --resume --out stopped
+says metrics.jsonl lost
+
 # What cannot be gone on with says why.
 run 2 train --resume --out stopped --lr 0.1
 says --lr 0.1 "was started with"
