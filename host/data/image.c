@@ -5,25 +5,9 @@
 #include "base/files.h"
 #include "base/memory.h"
 #include "data/image_guard.h"
+#include "data/stb_memory.h"
 #include <ctype.h>
 #include <string.h>
-
-/* stb_image has no place for a context: its memory is that of base, without fault injection. */
-static void *stb_allocate(size_t size)
-{
-    void *memory = NULL;
-    return slad_allocate(NULL, &memory, size, 1, "image") == SLAD_OK ? memory : NULL;
-}
-
-static void *stb_reallocate(void *old, size_t old_size, size_t size)
-{
-    void *memory = stb_allocate(size);
-    if (memory && old) {
-        memcpy(memory, old, old_size < size ? old_size : size);
-        slad_release(old);
-    }
-    return memory;
-}
 
 #define STBI_MALLOC(size)                          stb_allocate(size)
 #define STBI_REALLOC_SIZED(memory, old_size, size) stb_reallocate(memory, old_size, size)

@@ -3,24 +3,9 @@
 
 #include "base/memory.h"
 #include "data/resize.h"
+#include "data/stb_memory.h"
 #include <limits.h>
 #include <string.h>
-
-static void *stb_allocate(size_t size)
-{
-    void *memory = NULL;
-    return slad_allocate(NULL, &memory, size, 1, "a PNG image") == SLAD_OK ? memory : NULL;
-}
-
-static void *stb_reallocate(void *old, size_t old_size, size_t size)
-{
-    void *memory = stb_allocate(size);
-    if (memory && old) {
-        memcpy(memory, old, old_size < size ? old_size : size);
-        slad_release(old);
-    }
-    return memory;
-}
 
 #define STBIW_MALLOC(size)                          stb_allocate(size)
 #define STBIW_REALLOC_SIZED(memory, old_size, size) stb_reallocate(memory, old_size, size)
