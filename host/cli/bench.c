@@ -51,18 +51,14 @@ static int run(cli_arguments *arguments)
 
 int cli_bench(int argc, char **argv)
 {
-    cli_arguments arguments;
-    int code = SLAD_OK;
-    if (!cli_parse(&arguments, argc, argv, options, option_count, NULL))
-        code = cli_usage("bench", arguments.message);
-    else if (arguments.help) {
-        printf(
-            "usage: slad bench [options]\n\nMeasures kernels of one device as shares of its peaks, which are measured "
-            "too, and with --student whole models.\nTimes are medians with the least and the greatest.\n\n");
-        cli_print_options(options, option_count);
-        cli_print_common_options();
-    } else
-        code = run(&arguments);
-    cli_arguments_free(&arguments);
-    return code;
+    static const cli_manual manual = {
+        "bench",
+        "usage: slad bench [options]\n"
+        "\n"
+        "Measures kernels of one device as shares of its peaks, which are measured too, and with --student whole "
+        "models.\n"
+        "Times are medians with the least and the greatest.\n"
+        "\n",
+    };
+    return cli_run(&manual, argc, argv, options, option_count, run);
 }

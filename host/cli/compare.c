@@ -38,19 +38,16 @@ static int run(cli_arguments *arguments)
 
 int cli_compare(int argc, char **argv)
 {
-    cli_arguments arguments;
-    int code = SLAD_OK;
-    if (!cli_parse(&arguments, argc, argv, options, option_count, NULL))
-        code = cli_usage("compare", arguments.message);
-    else if (arguments.help) {
-        printf("usage: slad compare RUN... [options]\n\nOne table of several runs, in Markdown. Runs that differ in "
-               "nothing "
-               "but their seed are a group, of which mean and\nstandard deviation are told. Students of equal seed are "
-               "compared by McNemar's test, which needs that they were\nevaluated on the same images.\n\n");
-        cli_print_options(options, option_count);
-        cli_print_common_options();
-    } else
-        code = run(&arguments);
-    cli_arguments_free(&arguments);
-    return code;
+    static const cli_manual manual = {
+        "compare",
+        "usage: slad compare RUN... [options]\n"
+        "\n"
+        "One table of several runs, in Markdown. Runs that differ in nothing but their seed are a group, of which mean "
+        "and\n"
+        "standard deviation are told. Students of equal seed are compared by McNemar's test, which needs that they "
+        "were\n"
+        "evaluated on the same images.\n"
+        "\n",
+    };
+    return cli_run(&manual, argc, argv, options, option_count, run);
 }

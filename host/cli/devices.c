@@ -227,18 +227,13 @@ static int run(cli_arguments *arguments)
 
 int cli_devices(int argc, char **argv)
 {
-    cli_arguments arguments;
-    int code = SLAD_OK;
-    if (!cli_parse(&arguments, argc, argv, NULL, 0, NULL))
-        code = cli_usage("devices", arguments.message);
-    else if (arguments.help) {
-        printf(
-            "usage: slad devices [options]\n\nEvery OpenCL platform and device: driver, limits, measured accuracy of "
-            "its maths,\nquirks that apply, the self-test of slad's kernels, and why a device cannot be used; with\n"
-            "--device that one alone. The exit code is 4 if none of them can be used.\n");
-        cli_print_common_options();
-    } else
-        code = run(&arguments);
-    cli_arguments_free(&arguments);
-    return code;
+    static const cli_manual manual = {
+        "devices",
+        "usage: slad devices [options]\n"
+        "\n"
+        "Every OpenCL platform and device: driver, limits, measured accuracy of its maths,\n"
+        "quirks that apply, the self-test of slad's kernels, and why a device cannot be used; with\n"
+        "--device that one alone. The exit code is 4 if none of them can be used.\n",
+    };
+    return cli_run(&manual, argc, argv, NULL, 0, run);
 }

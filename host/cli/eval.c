@@ -115,19 +115,16 @@ static int run(cli_arguments *arguments)
 
 int cli_eval(int argc, char **argv)
 {
-    cli_arguments arguments;
-    int code = SLAD_OK;
-    if (!cli_parse(&arguments, argc, argv, options, option_count, NULL))
-        code = cli_usage("eval", arguments.message);
-    else if (arguments.help) {
-        printf(
-            "usage: slad eval RUN_OR_MODEL --data PATH [options]\n\nTop-1, mean per-class accuracy and confusion of a "
-            "run's student and teacher, or of a model with a classifier;\nof a run with a teacher also CKA, the "
-            "similarity of the two encoders' features. --json gives the confusion of at most\n1000 classes.\n\n");
-        cli_print_options(options, option_count);
-        cli_print_common_options();
-    } else
-        code = run(&arguments);
-    cli_arguments_free(&arguments);
-    return code;
+    static const cli_manual manual = {
+        "eval",
+        "usage: slad eval RUN_OR_MODEL --data PATH [options]\n"
+        "\n"
+        "Top-1, mean per-class accuracy and confusion of a run's student and teacher, or of a model with a "
+        "classifier;\n"
+        "of a run with a teacher also CKA, the similarity of the two encoders' features. --json gives the confusion of "
+        "at most\n"
+        "1000 classes.\n"
+        "\n",
+    };
+    return cli_run(&manual, argc, argv, options, option_count, run);
 }

@@ -61,23 +61,16 @@ static int run(cli_arguments *arguments)
 
 int cli_export(int argc, char **argv)
 {
-    cli_arguments arguments;
-    int code = SLAD_OK;
-    if (!cli_parse(&arguments, argc, argv, options, option_count, NULL))
-        code = cli_usage("export", arguments.message);
-    else if (arguments.help) {
-        printf(
-            "usage: slad export RUN --out DIR [--what PART]... [options]\n"
-            "       slad export MODEL --out DIR --what student|onnx\n\n"
-            "Writes what a run trained: DIR/student, the merged student, for transformers; DIR/student-adapter and\n"
-            "DIR/teacher-adapter, adapters with their classifier, for PEFT; where asked for, DIR/onnx, the merged\n"
-            "student as model.onnx, for onnxruntime and others. From the files of the run and the models that it was\n"
-            "made from; no device is used. MODEL is a Hugging Face or PEFT folder, or a model's file, with a "
-            "classifier.\n\n");
-        cli_print_options(options, option_count);
-        cli_print_common_options();
-    } else
-        code = run(&arguments);
-    cli_arguments_free(&arguments);
-    return code;
+    static const cli_manual manual = {
+        "export",
+        "usage: slad export RUN --out DIR [--what PART]... [options]\n"
+        "       slad export MODEL --out DIR --what student|onnx\n"
+        "\n"
+        "Writes what a run trained: DIR/student, the merged student, for transformers; DIR/student-adapter and\n"
+        "DIR/teacher-adapter, adapters with their classifier, for PEFT; where asked for, DIR/onnx, the merged\n"
+        "student as model.onnx, for onnxruntime and others. From the files of the run and the models that it was\n"
+        "made from; no device is used. MODEL is a Hugging Face or PEFT folder, or a model's file, with a classifier.\n"
+        "\n",
+    };
+    return cli_run(&manual, argc, argv, options, option_count, run);
 }

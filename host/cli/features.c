@@ -57,19 +57,13 @@ static int run(cli_arguments *arguments)
 
 int cli_features(int argc, char **argv)
 {
-    cli_arguments arguments;
-    int code = SLAD_OK;
-    if (!cli_parse(&arguments, argc, argv, options, option_count, NULL))
-        code = cli_usage("features", arguments.message);
-    else if (arguments.help) {
-        printf("usage: slad features MODEL --data PATH --out FILE [options]\n\n"
-               "MODEL is a run, a model folder, or a file of hub or timm. The file receives last_hidden_state [N,T,d] "
-               "after\n"
-               "the final LayerNorm, cls [N,d], and mean [N,d] of the patches.\n\n");
-        cli_print_options(options, option_count);
-        cli_print_common_options();
-    } else
-        code = run(&arguments);
-    cli_arguments_free(&arguments);
-    return code;
+    static const cli_manual manual = {
+        "features",
+        "usage: slad features MODEL --data PATH --out FILE [options]\n"
+        "\n"
+        "MODEL is a run, a model folder, or a file of hub or timm. The file receives last_hidden_state [N,T,d] after\n"
+        "the final LayerNorm, cls [N,d], and mean [N,d] of the patches.\n"
+        "\n",
+    };
+    return cli_run(&manual, argc, argv, options, option_count, run);
 }

@@ -72,17 +72,12 @@ static int run(cli_arguments *arguments)
 
 int cli_predict(int argc, char **argv)
 {
-    cli_arguments arguments;
-    int code = SLAD_OK;
-    if (!cli_parse(&arguments, argc, argv, options, option_count, NULL))
-        code = cli_usage("predict", arguments.message);
-    else if (arguments.help) {
-        printf("usage: slad predict MODEL IMAGE... [options]\n\nMODEL is a run, or a Hugging Face folder with a "
-               "classifier.\n\n");
-        cli_print_options(options, option_count);
-        cli_print_common_options();
-    } else
-        code = run(&arguments);
-    cli_arguments_free(&arguments);
-    return code;
+    static const cli_manual manual = {
+        "predict",
+        "usage: slad predict MODEL IMAGE... [options]\n"
+        "\n"
+        "MODEL is a run, or a Hugging Face folder with a classifier.\n"
+        "\n",
+    };
+    return cli_run(&manual, argc, argv, options, option_count, run);
 }

@@ -172,6 +172,24 @@ int cli_usage(const char *command, const char *message)
     return SLAD_ERROR_USAGE;
 }
 
+int cli_run(const cli_manual *manual, int argc, char **argv, const cli_option *options, size_t count,
+            int (*run)(cli_arguments *arguments))
+{
+    cli_arguments arguments;
+    int code = SLAD_OK;
+    if (!cli_parse(&arguments, argc, argv, options, count, NULL)) {
+        code = cli_usage(manual->name, arguments.message);
+    } else if (arguments.help) {
+        fputs(manual->help, stdout);
+        cli_print_options(options, count);
+        cli_print_common_options();
+    } else {
+        code = run(&arguments);
+    }
+    cli_arguments_free(&arguments);
+    return code;
+}
+
 int cli_print_json(cJSON *json)
 {
     char *text = cJSON_Print(json);

@@ -28,6 +28,15 @@ void cli_session_close(cli_session *session);
 void cli_print_text(FILE *output, const char *text, bool lines);
 /* Prints a usage error and where help is; returns the exit code 2. */
 int cli_usage(const char *command, const char *message);
+/* What a command says of itself. */
+typedef struct cli_manual {
+    const char *name; /* "eval" */
+    const char *help; /* what --help prints before the options */
+} cli_manual;
+/* Parses the arguments of a command with these options [count]; then answers --help, or calls run, whose exit code it
+ * returns. A mistake in the arguments is told, with exit code 2. */
+int cli_run(const cli_manual *manual, int argc, char **argv, const cli_option *options, size_t count,
+            int (*run)(cli_arguments *arguments));
 /* Prints a JSON object on standard output and deletes it; returns 0, or 8 if standard output cannot be written. */
 int cli_print_json(cJSON *json);
 

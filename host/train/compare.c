@@ -117,7 +117,7 @@ slad_status slad_compare(slad_context *context, slad_device *device, slad_compar
         SLAD_TRY(read_run(&state, &state.runs[i], device, options->runs[i], options));
     SLAD_TRY(slad_compare_group(&state));
     SLAD_TRY(note_differences(&state));
-    SLAD_TRY(slad_compare_test(&state));
+    SLAD_TRY(slad_compare_significance(&state));
     if (options->page) SLAD_TRY(slad_compare_page(&state, options->page));
     SLAD_TRY(slad_compare_markdown(&state, &comparison->markdown));
     SLAD_TRY(slad_compare_json(&state, &comparison->json));

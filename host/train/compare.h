@@ -64,7 +64,7 @@ slad_status slad_compare_note(slad_compare_state *state, const char *format, ...
 /* Groups the runs, names the groups and computes their numbers. */
 slad_status slad_compare_group(slad_compare_state *state);
 /* Tests all pairs of groups, notes what could not be tested. */
-slad_status slad_compare_test(slad_compare_state *state);
+slad_status slad_compare_significance(slad_compare_state *state);
 
 /* The comparison as text, and as a page. */
 slad_status slad_compare_markdown(const slad_compare_state *state, char **text);

@@ -77,7 +77,7 @@ cleanup:
     return status;
 }
 
-slad_status slad_compare_test(slad_compare_state *state)
+slad_status slad_compare_significance(slad_compare_state *state)
 {
     slad_status status = SLAD_OK;
     for (size_t a = 0; a < state->group_count; a++)
